@@ -1,0 +1,50 @@
+// What stands between webrtcbin's source pad and a pad of the element: depayload -> parse ->
+// decode, as far as downstream asks for it. It is a bin. Until configured, and while its output is
+// not linked, packets are dropped at its entry; errors of one chain never reach webrtcbin, whose
+// other tracks would end with it. EOS of webrtcbin is swallowed (the element decides about EOS).
+#pragma once
+
+#include <gst/gst.h>
+
+#include <functional>
+#include <memory>
+
+#include "media/codecs.h"
+#include "util/gst_ref.h"
+#include "util/result.h"
+
+namespace cfr {
+
+class ReceiveChain {
+ public:
+  enum class Output { raw, encoded, rtp };
+
+  ReceiveChain(const Codec& codec, const char* name);
+  ~ReceiveChain();
+
+  // Floating until added; always-pads "sink" (RTP) and "src".
+  GstElement* bin() const;
+  const Codec& codec() const;
+
+  // What to give, from what the peer of the element's pad accepts: raw if it takes raw, else
+  // encoded, else RTP. Error peer if none fits. Builds the elements and syncs their state with the
+  // bin's. Call it again when the downstream peer changed. Not on a streaming thread.
+  Result<Output> configure(const GstCaps* downstream_caps);
+  // Back to dropping (the element's pad was unlinked).
+  void unconfigure();
+
+  // Links webrtcbin's src pad (swallowing its EOS, flow errors never go back) to "sink"; asks for
+  // a key frame when configured. Replaces an earlier one.
+  bool connect(GstPad* webrtc_src);
+  void disconnect();
+  // Sends EOS out of "src", after what is queued.
+  void end();
+  // RTP packets seen since construction; for watchdogs. Any thread.
+  uint64_t packets() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace cfr

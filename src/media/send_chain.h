@@ -1,0 +1,49 @@
+// What stands between a sink pad of the element and webrtcbin: raw -> encode -> payload, as far as
+// the input needs it. It is a bin, built when the input's caps are known, on the streaming thread.
+// It outlives any webrtcbin: while none is connected its packets are dropped at its end, paced by
+// the clock, and nothing upstream notices. No lock, allocation or log of ours on the packet path.
+#pragma once
+
+#include <gst/gst.h>
+
+#include <functional>
+#include <memory>
+
+#include "media/codecs.h"
+#include "util/error.h"
+#include "util/gst_ref.h"
+
+namespace cfr {
+
+class SendChain {
+ public:
+  // All run on a streaming thread; they copy and post.
+  struct Callbacks {
+    // The RTP that will come: application/x-rtp with media, encoding-name, clock-rate, payload,
+    // ssrc and fmtp fields. Once, and again if the codec changes.
+    std::function<void(gref<GstCaps> rtp_caps)> on_caps;
+    std::function<void()> on_first_packet;  // after each connect(): a packet has gone to webrtcbin
+    std::function<void()> on_eos;           // the input ended; EOS never reaches webrtcbin
+    std::function<void(Error)> on_error;    // unusable caps, missing encoder
+  };
+
+  SendChain(MediaKind kind, const char* name, Callbacks callbacks);
+  ~SendChain();
+
+  // Floating until added to the element; its always-pads: "sink" (accepts sendable_caps(kind)),
+  // "src" (RTP, to be linked by connect).
+  GstElement* bin() const;
+
+  // Links "src" to webrtcbin's sink pad (both children of the element), lets packets through and
+  // asks the encoder for a key frame. Any thread; not while a lock is held.
+  bool connect(GstPad* webrtc_sink);
+  // Packets are dropped from now on, and the pads unlinked. Returns at once; safe while a push
+  // is blocked inside webrtcbin, whose errors never travel upstream.
+  void disconnect();
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace cfr

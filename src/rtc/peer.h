@@ -1,0 +1,84 @@
+// webrtcbin as a handful of verbs, without policy. Bound to the worker: every call and every
+// callback happens there, except where said. Holds a reference on the webrtcbin, which the element
+// owns as a child of its bin and has brought to READY or higher.
+#pragma once
+
+#include <gst/gst.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "util/gref.h"
+#include "util/gst_ref.h"
+#include "util/result.h"
+#include "util/worker.h"
+
+namespace cfr {
+
+struct PeerSettings {
+  std::string stun_server;                // stun://host:port or ""
+  std::vector<std::string> turn_servers;  // turn(s)://user:pass@host:port?transport=, encoded
+  bool relay_only = false;
+  bool loopback = false;                  // the SFU is on this machine: offer 127.0.0.1
+  unsigned latency_ms = 200;              // jitter buffers
+};
+
+enum class PeerConnection { connecting, connected, failed };
+
+class Peer {
+ public:
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void on_peer_connection(PeerConnection state) = 0;
+    // The media of section `mid` arrives on `pad`. The pad is blocked until resume(pad).
+    virtual void on_peer_pad(const std::string& mid, GstPad* pad) = 0;
+  };
+
+  Peer(Worker& worker, GstElement* webrtcbin, PeerSettings settings, Listener& listener);
+  ~Peer();  // as close()
+
+  // A track to send. `caps`: application/x-rtp with media, encoding-name, clock-rate, payload,
+  // ssrc and fmtp fields; what the chain will send.
+  struct SendTrack {
+    uint32_t id;
+    std::string name;  // goes into msid
+    gref<GstCaps> caps;
+  };
+  struct Offer {
+    std::string sdp;                       // as it goes on the wire
+    std::map<uint32_t, std::string> mids;  // of all tracks sent
+  };
+  template <class T>
+  using Callback = std::function<void(Result<T>)>;
+
+  // Adds sections for tracks that have none yet, creates and sets the offer.
+  void create_offer(const std::vector<SendTrack>& tracks, Callback<Offer> done);
+  // type: "offer" or "answer"
+  void set_remote(bool is_offer, const std::string& sdp, Callback<Done> done);
+  // Creates and sets the answer; gives the text for the wire.
+  void create_answer(Callback<std::string> done);
+  // The section was closed by force: from now on it is `inactive` on the wire.
+  void close_section(const std::string& mid);
+
+  // webrtcbin's sink pad of a sent track; null before the answer was set. Transfer none.
+  GstPad* sink_pad(uint32_t track);
+  // Lets a pad given to on_peer_pad flow.
+  void resume(GstPad* pad);
+
+  // No callback after this. Disconnects from webrtcbin; the element disposes of it.
+  void close();
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// Starts, in a thread of its own, what DTLS needs once per process (the certificate, ~0.2 s).
+// Returns at once; any thread; cheap when called again.
+void warm_up_dtls();
+
+}  // namespace cfr
