@@ -22,8 +22,8 @@ struct PeerSettings {
   std::string stun_server;                // stun://host:port or ""
   std::vector<std::string> turn_servers;  // turn(s)://user:pass@host:port?transport=, encoded
   bool relay_only = false;
-  bool loopback = false;                  // the SFU is on this machine: offer 127.0.0.1
-  unsigned latency_ms = 200;              // jitter buffers
+  bool loopback = false;      // the SFU is on this machine: offer 127.0.0.1
+  unsigned latency_ms = 200;  // jitter buffers
 };
 
 enum class PeerConnection { connecting, connected, failed };
@@ -57,8 +57,12 @@ class Peer {
 
   // Adds sections for tracks that have none yet, creates and sets the offer.
   void create_offer(const std::vector<SendTrack>& tracks, Callback<Offer> done);
-  // type: "offer" or "answer"
-  void set_remote(bool is_offer, const std::string& sdp, Callback<Done> done);
+  // What the description says no to: sections of an answer that the SFU rejected, or will not
+  // receive; sections of an offer of which we can receive no codec.
+  struct RemoteResult {
+    std::vector<std::string> rejected_mids;
+  };
+  void set_remote(bool is_offer, const std::string& sdp, Callback<RemoteResult> done);
   // Creates and sets the answer; gives the text for the wire.
   void create_answer(Callback<std::string> done);
   // The section was closed by force: from now on it is `inactive` on the wire.
@@ -68,6 +72,22 @@ class Peer {
   GstPad* sink_pad(uint32_t track);
   // Lets a pad given to on_peer_pad flow.
   void resume(GstPad* pad);
+
+  // Packets that have arrived over the connection, padding and retransmissions included; for
+  // watchdogs. Monotonic, cheap.
+  struct Received {
+    uint64_t rtp = 0;
+    uint64_t rtcp = 0;
+  };
+  Received received() const;
+
+  // The pair of addresses in use. Error peer while there is none.
+  struct CandidatePair {
+    std::string local_type, local_address;  // host, srflx, prflx, relay; address:port
+    std::string remote_type, remote_address;
+    std::string protocol;  // udp, tcp; of a relay: how the TURN server is reached, if known
+  };
+  void candidate_pair(Callback<CandidatePair> done);
 
   // No callback after this. Disconnects from webrtcbin; the element disposes of it.
   void close();
