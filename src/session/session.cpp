@@ -1,1 +1,482 @@
-// placeholder
+#include "session/session.h"
+
+#include <type_traits>
+
+#include "rtc/ice_servers.h"
+
+GST_DEBUG_CATEGORY_STATIC(cf_realtime_debug);
+#define GST_CAT_DEFAULT cf_realtime_debug
+
+namespace cfr {
+
+namespace {
+
+constexpr std::size_t kHistoryLines = 64;
+constexpr unsigned kWatchIntervalMs = 500;
+// Longest TTL the service gives is 48 h; a day is enough, since a new session takes new ones.
+// https://developers.cloudflare.com/realtime/turn/generate-credentials/
+constexpr unsigned kTurnTtlS = 24 * 3600;
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+std::string describe(const Action& action) {
+  return std::visit(
+      Overloaded{
+          [](const action::CreateSession&) { return std::string("create-session"); },
+          [](const action::NewPeer&) { return std::string("new-peer"); },
+          [](const action::CreateOffer& a) {
+            return "create-offer tracks=" + std::to_string(a.tracks.size());
+          },
+          [](const action::PostTracks& a) {
+            return "post-tracks n=" + std::to_string(a.request.tracks.size());
+          },
+          [](const action::SetRemote& a) {
+            return std::string("set-remote ") +
+                   (a.description.type == SdpType::offer ? "offer" : "answer");
+          },
+          [](const action::CreateAnswer&) { return std::string("create-answer"); },
+          [](const action::PutAnswer&) { return std::string("put-answer"); },
+          [](const action::CloseTracks& a) {
+            return "close-tracks n=" + std::to_string(a.mids.size());
+          },
+          [](const action::StartTimer& a) {
+            return "start-timer ms=" + std::to_string(a.delay_ms);
+          },
+          [](const action::StopTimer&) { return std::string("stop-timer"); },
+          [](const action::SessionChanged& a) { return "session " + a.session_id; },
+          [](const action::MapMid& a) {
+            return "map-mid " + a.mid + " track=" + std::to_string(a.track);
+          },
+          [](const action::TrackLive& a) {
+            return "track-live track=" + std::to_string(a.track) + " mid=" + a.mid;
+          },
+          [](const action::TrackClosed& a) {
+            return "track-closed track=" + std::to_string(a.track);
+          },
+          [](const action::TrackFailed& a) {
+            return "track-failed track=" + std::to_string(a.track) + " kind=" +
+                   to_string(a.error.kind) + " code=" + a.error.code +
+                   (a.retrying ? " retrying" : "");
+          },
+          [](const action::Reconnecting& a) {
+            return std::string("reconnecting kind=") + to_string(a.cause.kind) +
+                   " attempt=" + std::to_string(a.attempt);
+          },
+          [](const action::Fail& a) { return std::string("fail kind=") + to_string(a.error.kind); },
+      },
+      action);
+}
+
+}  // namespace
+
+const char* to_string(ConnectionState state) {
+  switch (state) {
+    case ConnectionState::fresh: return "new";
+    case ConnectionState::connecting: return "connecting";
+    case ConnectionState::connected: return "connected";
+    case ConnectionState::suspect: return "suspect";
+    case ConnectionState::reconnecting: return "reconnecting";
+    case ConnectionState::failed: return "failed";
+    case ConnectionState::closed: return "closed";
+  }
+  return "unknown";
+}
+
+Session::Session(Worker& worker, SessionSettings settings, HttpSend send, Listener& listener)
+    : worker_(worker),
+      settings_(std::move(settings)),
+      listener_(listener),
+      negotiator_(settings_.negotiator),
+      info_(std::make_unique<ApiClient>(settings_.api, send)),
+      discovery_(worker, *info_, static_cast<Discovery::Listener&>(*this)) {
+  static gsize once = 0;
+  if (g_once_init_enter(&once)) {
+    GST_DEBUG_CATEGORY_INIT(cf_realtime_debug, "cfrealtime", 0, "Cloudflare Realtime sessions");
+    g_once_init_leave(&once, 1);
+  }
+  api_ = std::make_unique<ApiClient>(settings_.api, std::move(send));
+  if (!settings_.turn_key_id.empty()) fetch_turn();
+}
+
+Session::~Session() {
+  stopped_ = true;
+  drop_peer();
+}
+
+void Session::note(std::string line) {
+  GST_DEBUG("%s", line.c_str());
+  history_.push_back(std::move(line));
+  if (history_.size() > kHistoryLines) history_.pop_front();
+}
+
+std::string Session::history() const {
+  std::string text;
+  for (const std::string& line : history_) text += line + "\n";
+  return text;
+}
+
+void Session::set_state(ConnectionState state) {
+  if (state == state_) return;
+  state_ = state;
+  GST_INFO("connection is %s", to_string(state));
+  listener_.on_connection_state(state);
+}
+
+// --- wants -----------------------------------------------------------------------------------
+
+void Session::publish(TrackId track, std::string name, gref<GstCaps> rtp_caps) {
+  if (stopped_) return;
+  note("> publish track=" + std::to_string(track));
+  published_[track] = {name, std::move(rtp_caps), "", false};
+  if (state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
+  run(negotiator_.publish(track, std::move(name)));
+}
+
+void Session::drop(TrackId track) {
+  if (stopped_) return;
+  note("> drop track=" + std::to_string(track));
+  published_.erase(track);
+  run(negotiator_.drop(track));
+}
+
+void Session::follow(std::vector<Publication> publications) {
+  if (stopped_) return;
+  note("> follow publishers=" + std::to_string(publications.size()));
+  if (state_ == ConnectionState::fresh && !publications.empty())
+    set_state(ConnectionState::connecting);
+  discovery_.follow(std::move(publications));
+}
+
+void Session::on_track_found(const std::string& session_id, const std::string& name) {
+  if (stopped_) return;
+  TrackId track = next_remote_++;
+  remote_tracks_[{session_id, name}] = track;
+  note("> found " + session_id + "/" + name + " track=" + std::to_string(track));
+  listener_.on_remote_track(track, session_id, name);
+  run(negotiator_.subscribe(track, session_id, name));
+}
+
+void Session::on_track_gone(const std::string& session_id, const std::string& name) {
+  if (stopped_) return;
+  auto it = remote_tracks_.find({session_id, name});
+  if (it == remote_tracks_.end()) return;
+  TrackId track = it->second;
+  remote_tracks_.erase(it);
+  note("> gone " + session_id + "/" + name + " track=" + std::to_string(track));
+  listener_.on_remote_track_ended(track);
+  run(negotiator_.drop(track));
+}
+
+void Session::on_publisher_missing(const std::string& session_id, const Error& error) {
+  GST_DEBUG("publisher %s is missing: %s", session_id.c_str(), error.message.c_str());
+}
+
+void Session::on_discovery_failed(Error error) {
+  if (stopped_) return;
+  set_state(ConnectionState::failed);
+  listener_.on_error(error);
+}
+
+void Session::ignore(GstPad* pad) {
+  if (!stopped_ && peer_) peer_->ignore(pad);
+}
+
+void Session::media_stopped() {
+  if (!stopped_) discovery_.ask_soon();
+}
+
+// --- the peer --------------------------------------------------------------------------------
+
+void Session::set_webrtcbin(GstElement* webrtcbin) {
+  if (stopped_) return;
+  webrtcbin_ = gref<GstElement>::ref(webrtcbin);
+  make_peer();
+}
+
+void Session::fetch_turn() {
+  turn_ = Turn::fetching;
+  IceServersRequest request{kTurnTtlS, ""};
+  info_->generate_ice_servers(
+      settings_.turn_key_id, settings_.turn_key_token, request,
+      [this](Result<std::vector<IceServer>> servers) {
+        if (stopped_) return;
+        turn_ = Turn::ready;
+        turn_servers_.clear();
+        if (servers) {
+          for (const IceServer& server : *servers)
+            for (const std::string& url : server.urls) {
+              std::string uri = turn_uri(url, server.username, server.credential);
+              if (!uri.empty()) turn_servers_.push_back(uri);
+            }
+        } else {
+          Error error = servers.error();
+          error.message = "No TURN credentials: " + error.message;
+          listener_.on_warning(error);
+        }
+        make_peer();
+      });
+}
+
+void Session::make_peer() {
+  if (!webrtcbin_ || turn_ == Turn::fetching || peer_) return;
+  PeerSettings settings = settings_.peer;
+  settings.turn_servers.insert(settings.turn_servers.end(), turn_servers_.begin(),
+                               turn_servers_.end());
+  peer_ = std::make_unique<Peer>(worker_, webrtcbin_.get(), settings,
+                                 static_cast<Peer::Listener&>(*this));
+  webrtcbin_.reset();
+  auto waiting = std::move(waiting_for_peer_);
+  waiting_for_peer_.clear();
+  for (auto& then : waiting) then();
+}
+
+void Session::with_peer(std::function<void()> then) {
+  if (peer_) then();
+  else waiting_for_peer_.push_back(std::move(then));
+}
+
+void Session::drop_peer() {
+  ++peer_number_;
+  waiting_for_peer_.clear();
+  webrtcbin_.reset();
+  if (peer_) peer_->close();
+  peer_.reset();
+  peer_connected_ = false;
+  tracks_by_mid_.clear();
+  for (auto& [track, published] : published_) {
+    published.mid.clear();
+    published.announced = false;
+  }
+  watch_timer_.cancel();
+}
+
+void Session::webrtcbin_failed(const std::string& what) {
+  if (stopped_ || !peer_) return;
+  note("> webrtcbin-failed " + what);
+  Error error;
+  error.kind = ErrorKind::peer;
+  error.message = "The WebRTC connection failed inside webrtcbin.";
+  error.detail = what;
+  run(negotiator_.on_session_lost(std::move(error)));
+}
+
+void Session::resume(GstPad* pad) {
+  if (!stopped_ && peer_) peer_->resume(pad);
+}
+
+void Session::on_peer_connection(PeerConnection state) {
+  if (stopped_) return;
+  note(std::string("> connection ") + (state == PeerConnection::connected  ? "connected"
+                                       : state == PeerConnection::failed ? "failed"
+                                                                         : "connecting"));
+  peer_connected_ = state == PeerConnection::connected;
+  PeerState input = state == PeerConnection::connected ? PeerState::connected
+                    : state == PeerConnection::failed  ? PeerState::failed
+                                                       : PeerState::connecting;
+  if (peer_connected_) {
+    set_state(ConnectionState::connected);
+    retry_limit_timer_.cancel();
+    announce_sendable();
+    watch();
+  }
+  run(negotiator_.on_connection(input));
+}
+
+void Session::on_peer_pad(const std::string& mid, GstPad* pad) {
+  if (stopped_) return;
+  auto it = tracks_by_mid_.find(mid);
+  if (it == tracks_by_mid_.end()) {
+    GST_DEBUG("media of section %s belongs to no track any more", mid.c_str());
+    return ignore(pad);
+  }
+  listener_.on_remote_pad(it->second, pad);
+}
+
+// The SFU's answer has no place for this track's codec.
+void Session::section_rejected(const std::string& mid) {
+  for (auto& [track, published] : published_) {
+    if (published.mid != mid) continue;
+    Error error;
+    error.kind = ErrorKind::rejected;
+    error.track = published.name;
+    error.message = "The SFU refused the track " + published.name +
+                    ": it does not support its codec. Publish H.264, VP8, VP9 or Opus.";
+    TrackId refused = track;
+    drop(refused);
+    listener_.on_track_failed(refused, error, false);
+    return;
+  }
+}
+
+void Session::announce_sendable() {
+  if (!peer_connected_ || !peer_) return;
+  for (auto& [track, published] : published_) {
+    if (published.mid.empty() || published.announced) continue;
+    GstPad* pad = peer_->sink_pad(track);
+    if (!pad) {
+      GST_WARNING("webrtcbin has no sink pad for section %s", published.mid.c_str());
+      continue;
+    }
+    published.announced = true;
+    listener_.on_sendable(track, published.mid, pad);
+  }
+}
+
+void Session::watch() {}
+
+// --- actions ---------------------------------------------------------------------------------
+
+template <class T>
+std::function<void(Result<T>)> Session::feed(const char* name,
+                                             Actions (Negotiator::*input)(Result<T>)) {
+  return [this, name, input, number = peer_number_, weak = weak_from_this()](Result<T> result) {
+    auto alive = weak.lock();
+    if (!alive || stopped_ || number != peer_number_) return;
+    note(std::string("> ") + name +
+         (result ? std::string(" ok")
+                 : std::string(" ") + to_string(result.error().kind) + " " + result.error().code));
+    run((negotiator_.*input)(std::move(result)));
+  };
+}
+
+void Session::run(Actions actions) {
+  for (Action& action : actions) queue_.push_back(std::move(action));
+  if (running_) return;
+  running_ = true;
+  while (!queue_.empty() && !stopped_) {
+    Action action = std::move(queue_.front());
+    queue_.pop_front();
+    note("< " + describe(action));
+    perform(action);
+  }
+  running_ = false;
+}
+
+void Session::perform(const Action& action) {
+  std::visit(
+      Overloaded{
+          [this](const action::CreateSession&) {
+            if (state_ != ConnectionState::reconnecting) set_state(ConnectionState::connecting);
+            api_->new_session({}, feed("session", &Negotiator::on_session));
+          },
+          [this](const action::NewPeer&) {
+            drop_peer();
+            api_->cancel_all();
+            if (!settings_.turn_key_id.empty()) fetch_turn();
+            listener_.on_new_peer_needed();
+          },
+          [this](const action::CreateOffer& a) {
+            with_peer([this, tracks = a.tracks] {
+              std::vector<Peer::SendTrack> send;
+              for (TrackId track : tracks) {
+                auto it = published_.find(track);
+                if (it != published_.end())
+                  send.push_back({track, it->second.name, it->second.caps});
+              }
+              auto done = feed("offer", &Negotiator::on_offer);
+              peer_->create_offer(send, [done](Result<Peer::Offer> offer) {
+                if (!offer) return done(offer.error());
+                done(Negotiator::Offer{std::move(offer->sdp), std::move(offer->mids)});
+              });
+            });
+          },
+          [this](const action::PostTracks& a) {
+            api_->new_tracks(a.session_id, a.request, feed("tracks", &Negotiator::on_tracks));
+          },
+          [this](const action::SetRemote& a) {
+            with_peer([this, description = a.description] {
+              auto done = feed("remote-set", &Negotiator::on_remote_set);
+              peer_->set_remote(description.type == SdpType::offer, description.sdp,
+                                [this, done](Result<Peer::RemoteResult> result) {
+                                  if (!result) return done(result.error());
+                                  done(Done{});
+                                  for (const std::string& mid : result->rejected_mids)
+                                    section_rejected(mid);
+                                });
+            });
+          },
+          [this](const action::CreateAnswer&) {
+            with_peer([this] { peer_->create_answer(feed("answer", &Negotiator::on_answer)); });
+          },
+          [this](const action::PutAnswer& a) {
+            api_->renegotiate(a.session_id, {{SdpType::answer, a.sdp}},
+                              feed("answer-put", &Negotiator::on_answer_put));
+          },
+          [this](const action::CloseTracks& a) {
+            for (const std::string& mid : a.mids) {
+              tracks_by_mid_.erase(mid);
+              if (peer_) peer_->close_section(mid);
+            }
+            api_->close_tracks(a.session_id, {a.mids, true, {}},
+                               feed("closed", &Negotiator::on_closed));
+          },
+          [this](const action::StartTimer& a) {
+            retry_timer_.start(worker_, a.delay_ms, [this] {
+              note("> timer");
+              run(negotiator_.on_timer());
+            });
+          },
+          [this](const action::StopTimer&) { retry_timer_.cancel(); },
+          [this](const action::SessionChanged& a) { listener_.on_session_id(a.session_id); },
+          [this](const action::MapMid& a) { tracks_by_mid_[a.mid] = a.track; },
+          [this](const action::TrackLive& a) {
+            auto it = published_.find(a.track);
+            if (it != published_.end()) it->second.mid = a.mid;
+            announce_sendable();
+            listener_.on_track_live(a.track, a.mid);
+          },
+          [this](const action::TrackClosed& a) { listener_.on_track_closed(a.track); },
+          [this](const action::TrackFailed& a) {
+            listener_.on_track_failed(a.track, a.error, a.retrying);
+          },
+          [this](const action::Reconnecting& a) {
+            set_state(ConnectionState::reconnecting);
+            listener_.on_warning(a.cause);
+            if (settings_.retry_timeout_ms > 0 && !retry_limit_timer_.armed())
+              retry_limit_timer_.start(worker_, settings_.retry_timeout_ms, [this, cause = a.cause] {
+                set_state(ConnectionState::failed);
+                listener_.on_error(cause);
+              });
+          },
+          [this](const action::Fail& a) {
+            set_state(ConnectionState::failed);
+            listener_.on_error(a.error);
+          },
+      },
+      action);
+}
+
+// --- the end ---------------------------------------------------------------------------------
+
+void Session::stop(unsigned timeout_ms, std::function<void()> done) {
+  if (stopped_) return done();
+  note("> stop");
+  set_state(ConnectionState::closed);
+  stopped_ = true;
+  queue_.clear();
+  retry_timer_.cancel();
+  retry_limit_timer_.cancel();
+  watch_timer_.cancel();
+  std::string session_id = negotiator_.session_id();
+  std::vector<std::string> mids = negotiator_.open_mids();
+  info_->cancel_all();
+  api_->cancel_all();
+  drop_peer();
+  if (session_id.empty() || mids.empty()) return done();
+
+  // Whichever comes first: the reply or the deadline.
+  auto once = std::make_shared<std::function<void()>>(std::move(done));
+  auto finish = [this, once] {
+    stop_timer_.cancel();
+    if (*once) std::exchange(*once, nullptr)();
+  };
+  api_->close_tracks(session_id, {mids, true, {}}, [finish](Result<TracksReply>) { finish(); });
+  stop_timer_.start(worker_, timeout_ms, finish);
+}
+
+}  // namespace cfr

@@ -1,0 +1,590 @@
+#include "gstcfrealtimebase.h"
+
+#include <gio/gio.h>
+
+#include <thread>
+
+#include "api/soup_http.h"
+
+GST_DEBUG_CATEGORY_STATIC(cf_realtime_base_debug);
+#define GST_CAT_DEFAULT cf_realtime_base_debug
+
+namespace {
+
+constexpr char kDefaultApiUrl[] = "https://rtc.live.cloudflare.com/v1";
+// https://developers.cloudflare.com/realtime/turn/
+constexpr char kDefaultStunServer[] = "stun://stun.cloudflare.com:3478";
+constexpr unsigned kStopTimeoutMs = 500;
+
+enum {
+  PROP_0,
+  PROP_APP_ID,
+  PROP_APP_SECRET,
+  PROP_APP_SECRET_FILE,
+  PROP_API_URL,
+  PROP_STUN_SERVER,
+  PROP_ICE_TRANSPORT_POLICY,
+  PROP_TLS_CA_FILE,
+  PROP_CONNECTION_STATE,
+  PROP_MAX_RETRIES,
+  PROP_RETRY_TIMEOUT,
+};
+
+enum GstCfRealtimeIceTransportPolicy { ICE_TRANSPORT_POLICY_ALL, ICE_TRANSPORT_POLICY_RELAY };
+
+GType gst_cf_realtime_ice_transport_policy_get_type() {
+  static gsize type = 0;
+  if (g_once_init_enter(&type)) {
+    static const GEnumValue values[] = {
+        {ICE_TRANSPORT_POLICY_ALL, "All candidates", "all"},
+        {ICE_TRANSPORT_POLICY_RELAY, "Only TURN candidates", "relay"},
+        {0, nullptr, nullptr}};
+    g_once_init_leave(&type, g_enum_register_static("GstCfRealtimeIceTransportPolicy", values));
+  }
+  return type;
+}
+
+std::string from_environment(const char* name) {
+  const char* value = g_getenv(name);
+  return value ? value : "";
+}
+
+std::string host_of(const std::string& url) {
+  g_autoptr(GUri) uri = g_uri_parse(url.c_str(), G_URI_FLAGS_NONE, nullptr);
+  const char* host = uri ? g_uri_get_host(uri) : nullptr;
+  return host ? host : "";
+}
+
+bool is_loopback(const std::string& host) {
+  if (g_ascii_strcasecmp(host.c_str(), "localhost") == 0) return true;
+  g_autoptr(GInetAddress) address = g_inet_address_new_from_string(host.c_str());
+  return address && g_inet_address_get_is_loopback(address);
+}
+
+struct Domain {
+  GQuark domain;
+  int code;
+};
+
+Domain domain_of(cfr::ErrorKind kind, bool is_source, bool was_connected) {
+  switch (kind) {
+    case cfr::ErrorKind::config: return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS};
+    case cfr::ErrorKind::unauthorized:
+      return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_AUTHORIZED};
+    case cfr::ErrorKind::gone:
+    case cfr::ErrorKind::not_yet: return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND};
+    case cfr::ErrorKind::busy: return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_BUSY};
+    case cfr::ErrorKind::unreachable:
+    case cfr::ErrorKind::timeout:
+      if (was_connected)
+        return {GST_RESOURCE_ERROR,
+                is_source ? GST_RESOURCE_ERROR_READ : GST_RESOURCE_ERROR_WRITE};
+      return {GST_RESOURCE_ERROR,
+              is_source ? GST_RESOURCE_ERROR_OPEN_READ : GST_RESOURCE_ERROR_OPEN_WRITE};
+    case cfr::ErrorKind::protocol: return {GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT};
+    case cfr::ErrorKind::peer: return {GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED};
+    case cfr::ErrorKind::rejected:
+    case cfr::ErrorKind::server:
+    case cfr::ErrorKind::cancelled: break;
+  }
+  return {GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_FAILED};
+}
+
+}  // namespace
+
+GType gst_cf_realtime_connection_state_get_type() {
+  static gsize type = 0;
+  if (g_once_init_enter(&type)) {
+    using cfr::ConnectionState;
+    static const GEnumValue values[] = {
+        {int(ConnectionState::fresh), "Not started", "new"},
+        {int(ConnectionState::connecting), "Connecting for the first time", "connecting"},
+        {int(ConnectionState::connected), "Media can flow", "connected"},
+        {int(ConnectionState::suspect), "The other end is silent", "suspect"},
+        {int(ConnectionState::reconnecting), "Building a new connection", "reconnecting"},
+        {int(ConnectionState::failed), "Given up", "failed"},
+        {int(ConnectionState::closed), "Stopped", "closed"},
+        {0, nullptr, nullptr}};
+    g_once_init_leave(&type, g_enum_register_static("GstCfRealtimeConnectionState", values));
+  }
+  return type;
+}
+
+namespace cfr {
+
+ElementState::ElementState(GstCfRealtimeBase* element, bool is_source)
+    : element_(element), is_source_(is_source) {
+  settings_.api_url = kDefaultApiUrl;
+  settings_.stun_server = kDefaultStunServer;
+}
+
+ElementState::~ElementState() = default;
+
+void ElementState::post(std::function<void(Session&)> task) {
+  std::shared_ptr<Worker> worker;
+  GST_OBJECT_LOCK(element_);
+  worker = worker_;
+  GST_OBJECT_UNLOCK(element_);
+  if (!worker) return;
+  worker->post([this, task = std::move(task)] {
+    if (session_) task(*session_);
+  });
+}
+
+bool ElementState::running() const {
+  GST_OBJECT_LOCK(element_);
+  bool running = worker_ != nullptr;
+  GST_OBJECT_UNLOCK(element_);
+  return running;
+}
+
+void ElementState::call_async(std::function<void()> task) {
+  GST_OBJECT_LOCK(element_);
+  unsigned run = run_;
+  GST_OBJECT_UNLOCK(element_);
+  struct Call {
+    ElementState* state;
+    unsigned run;
+    std::function<void()> task;
+  };
+  gst_element_call_async(
+      GST_ELEMENT_CAST(element_),
+      [](GstElement* element, gpointer data) {
+        auto* call = static_cast<Call*>(data);
+        GST_OBJECT_LOCK(element);
+        bool current = call->state->run_ == call->run && call->state->worker_;
+        GST_OBJECT_UNLOCK(element);
+        if (current) call->task();
+      },
+      new Call{this, run, std::move(task)}, [](gpointer data) { delete static_cast<Call*>(data); });
+}
+
+// --- start and stop --------------------------------------------------------------------------
+
+Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
+  ElementSettings given;
+  GST_OBJECT_LOCK(element_);
+  given = settings_;
+  bool api_url_set = api_url_set_;
+  GST_OBJECT_UNLOCK(element_);
+
+  auto config_error = [](std::string message) {
+    Error error;
+    error.kind = ErrorKind::config;
+    error.message = std::move(message);
+    return error;
+  };
+  SessionSettings settings;
+  std::string url = from_environment("CFREALTIME_API_URL");
+  if (api_url_set || url.empty()) url = given.api_url;
+  auto checked = check_api_url(url);
+  if (!checked) return checked.error();
+  settings.api.api_url = *checked;
+
+  settings.api.app_id = given.app_id.empty() ? from_environment("CFREALTIME_APP_ID") : given.app_id;
+  if (settings.api.app_id.empty())
+    return config_error(
+        "No app id. Set the property app-id or the environment variable CFREALTIME_APP_ID.");
+
+  if (!given.app_secret.empty()) {
+    settings.api.token = given.app_secret;
+  } else if (!given.app_secret_file.empty()) {
+    g_autofree char* contents = nullptr;
+    g_autoptr(GError) error = nullptr;
+    if (!g_file_get_contents(given.app_secret_file.c_str(), &contents, nullptr, &error))
+      return config_error("The app secret cannot be read from app-secret-file: " +
+                          std::string(error->message) + ".");
+    settings.api.token = g_strstrip(contents);
+    if (settings.api.token.empty()) return config_error("The file of app-secret-file is empty.");
+  } else {
+    settings.api.token = from_environment("CFREALTIME_APP_SECRET");
+  }
+  // A proxy of the user's own may add the secret; the service itself never does without.
+  if (settings.api.token.empty() && host_of(settings.api.api_url) == host_of(kDefaultApiUrl))
+    return config_error(
+        "No app secret. Set CFREALTIME_APP_SECRET in the environment, or one of the properties "
+        "app-secret-file and app-secret.");
+
+  settings.peer.stun_server = given.stun_server;
+  settings.peer.relay_only = given.relay_only;
+  settings.peer.loopback = is_loopback(host_of(settings.api.api_url));
+  settings.negotiator.max_retries = given.max_retries;
+  settings.negotiator.seed = (uint64_t(g_random_int()) << 32) | g_random_int();
+  settings.retry_timeout_ms = given.retry_timeout_s * 1000;
+  *ca_file = given.tls_ca_file;
+  adjust(settings);
+  return settings;
+}
+
+bool ElementState::add_webrtcbin() {
+  GstElement* webrtcbin = gst_element_factory_make("webrtcbin", nullptr);
+  if (!webrtcbin) {
+    GST_ELEMENT_ERROR(element_, CORE, MISSING_PLUGIN,
+                      ("The element webrtcbin is missing. Install gstreamer1.0-plugins-bad and "
+                       "gstreamer1.0-nice."),
+                      (nullptr));
+    return false;
+  }
+  webrtcbin_ = gref<GstElement>::ref(webrtcbin);
+  gst_bin_add(bin(), webrtcbin);
+  return true;
+}
+
+bool ElementState::start() {
+  std::string ca_file;
+  auto settings = session_settings(&ca_file);
+  if (!settings) {
+    post_error(settings.error(), false);
+    return false;
+  }
+  if (!add_webrtcbin()) return false;
+  auto worker = std::make_shared<Worker>("cfrealtime");
+  worker_ptr_ = worker.get();
+  worker->post([this, settings = std::move(*settings), ca_file]() mutable {
+    auto http = make_soup_http({ca_file, "cfrealtime/" PACKAGE_VERSION});
+    if (!http) return on_error(http.error());
+    session_ = std::make_shared<Session>(*worker_ptr_, std::move(settings), std::move(*http),
+                                         *this);
+    on_started(*session_);
+  });
+  GST_OBJECT_LOCK(element_);
+  worker_ = std::move(worker);
+  ++run_;
+  GST_OBJECT_UNLOCK(element_);
+  return true;
+}
+
+// The only wait of ours: what runs on the worker never blocks, so this is short.
+void ElementState::stop() {
+  if (!worker_ptr_) return;
+  auto end = [this] {
+    if (!session_) return worker_ptr_->quit();
+    session_->stop(kStopTimeoutMs, [this] {
+      // Not from within the session's own callback.
+      worker_ptr_->post([this] {
+        session_.reset();
+        worker_ptr_->quit();
+      });
+    });
+  };
+  if (worker_ptr_->is_current()) end();  // the application stops us in a handler of ours
+  else worker_ptr_->call(end);
+  on_peer_dropped();
+}
+
+void ElementState::stopped() {
+  std::shared_ptr<Worker> worker;
+  GST_OBJECT_LOCK(element_);
+  worker = std::move(worker_);
+  worker_.reset();
+  ++run_;
+  GST_OBJECT_UNLOCK(element_);
+  if (worker) {
+    if (worker->is_current()) {
+      gst_object_ref(element_);
+      std::thread([worker = std::move(worker), element = element_]() mutable {
+        worker->join();
+        worker.reset();
+        gst_object_unref(element);
+      }).detach();
+    } else {
+      worker->join();
+    }
+  }
+  if (webrtcbin_) {
+    gst_element_set_state(webrtcbin_.get(), GST_STATE_NULL);
+    gst_bin_remove(bin(), webrtcbin_.get());
+    webrtcbin_.reset();
+  }
+  on_stopped();
+}
+
+GstStateChangeReturn ElementState::change_state(
+    GstStateChange transition, const std::function<GstStateChangeReturn()>& chain_up) {
+  switch (transition) {
+    case GST_STATE_CHANGE_NULL_TO_READY: warm_up_dtls(); break;
+    case GST_STATE_CHANGE_READY_TO_PAUSED:
+      if (!start()) return GST_STATE_CHANGE_FAILURE;
+      break;
+    case GST_STATE_CHANGE_PAUSED_TO_READY: stop(); break;
+    default: break;
+  }
+  GstStateChangeReturn result = chain_up();
+  switch (transition) {
+    case GST_STATE_CHANGE_READY_TO_PAUSED:
+      if (result == GST_STATE_CHANGE_FAILURE) {
+        stop();
+        stopped();
+        return result;
+      }
+      post([webrtcbin = webrtcbin_](Session& session) { session.set_webrtcbin(webrtcbin.get()); });
+      return is_source_ ? GST_STATE_CHANGE_NO_PREROLL : GST_STATE_CHANGE_SUCCESS;
+    case GST_STATE_CHANGE_PLAYING_TO_PAUSED:
+      if (result == GST_STATE_CHANGE_FAILURE) return result;
+      return is_source_ ? GST_STATE_CHANGE_NO_PREROLL : GST_STATE_CHANGE_SUCCESS;
+    case GST_STATE_CHANGE_PAUSED_TO_PLAYING:
+      return result == GST_STATE_CHANGE_NO_PREROLL ? GST_STATE_CHANGE_SUCCESS : result;
+    case GST_STATE_CHANGE_PAUSED_TO_READY: stopped(); break;
+    default: break;
+  }
+  return result;
+}
+
+// --- webrtcbin -------------------------------------------------------------------------------
+
+void ElementState::on_new_peer_needed() {
+  on_peer_dropped();
+  call_async([this] {
+    gref<GstElement> old, fresh;
+    GST_STATE_LOCK(element_);
+    if (running()) {
+      old = webrtcbin_;
+      if (old) gst_bin_remove(bin(), old.get());
+      webrtcbin_.reset();
+      if (add_webrtcbin()) {
+        fresh = webrtcbin_;
+        gst_element_sync_state_with_parent(fresh.get());
+      }
+    }
+    GST_STATE_UNLOCK(element_);
+    if (fresh) post([fresh](Session& session) { session.set_webrtcbin(fresh.get()); });
+    // Outside the lock: should webrtcbin hang here, only this thread does.
+    if (old) gst_element_set_state(old.get(), GST_STATE_NULL);
+  });
+}
+
+bool ElementState::swallow_message(GstMessage* message) {
+  GstMessageType type = GST_MESSAGE_TYPE(message);
+  if (type != GST_MESSAGE_ERROR && type != GST_MESSAGE_WARNING && type != GST_MESSAGE_EOS)
+    return false;
+  gref<GstElement> inside;
+  for (GstObject* object = GST_MESSAGE_SRC(message); object; object = GST_OBJECT_PARENT(object)) {
+    GstElementFactory* factory =
+        GST_IS_ELEMENT(object) ? gst_element_get_factory(GST_ELEMENT_CAST(object)) : nullptr;
+    if (factory && g_str_equal(GST_OBJECT_NAME(factory), "webrtcbin")) {
+      inside = gref<GstElement>::ref(GST_ELEMENT_CAST(object));
+      break;
+    }
+  }
+  if (!inside) return false;
+  if (type == GST_MESSAGE_ERROR) {
+    g_autoptr(GError) error = nullptr;
+    g_autofree char* debug = nullptr;
+    gst_message_parse_error(message, &error, &debug);
+    GST_INFO_OBJECT(element_, "webrtcbin failed: %s (%s)", error->message, debug);
+    std::string what = error->message;
+    post([what](Session& session) { session.webrtcbin_failed(what); });
+  }
+  return true;
+}
+
+// --- what the user sees ----------------------------------------------------------------------
+
+void ElementState::on_connection_state(ConnectionState state) {
+  GST_OBJECT_LOCK(element_);
+  connection_ = state;
+  GST_OBJECT_UNLOCK(element_);
+  g_object_notify(G_OBJECT(element_), "connection-state");
+}
+
+void ElementState::on_warning(const Error& error) { post_error(error, true); }
+
+void ElementState::on_error(const Error& error) { post_error(error, false); }
+
+void ElementState::post_error(const Error& error, bool warning) {
+  if (error.kind == ErrorKind::cancelled) return;
+  GST_OBJECT_LOCK(element_);
+  bool was_connected = connection_ != ConnectionState::fresh &&
+                       connection_ != ConnectionState::connecting;
+  GST_OBJECT_UNLOCK(element_);
+  Domain domain = domain_of(error.kind, is_source_, was_connected);
+  bool retryable = error.kind == ErrorKind::busy || error.kind == ErrorKind::server ||
+                   error.kind == ErrorKind::unreachable || error.kind == ErrorKind::timeout ||
+                   error.kind == ErrorKind::gone || error.kind == ErrorKind::not_yet;
+  GstStructure* details =
+      gst_structure_new("cfrealtime", "kind", G_TYPE_STRING, to_string(error.kind), "http-status",
+                        G_TYPE_INT, error.http_status, "error-code", G_TYPE_STRING,
+                        error.code.c_str(), "track", G_TYPE_STRING, error.track.c_str(),
+                        "retryable", G_TYPE_BOOLEAN, retryable, nullptr);
+  std::string debug = std::string("kind ") + to_string(error.kind);
+  if (error.http_status) debug += ", HTTP " + std::to_string(error.http_status);
+  if (!error.code.empty()) debug += ", code " + error.code;
+  if (!error.track.empty()) debug += ", track " + error.track;
+  if (!error.detail.empty()) debug += ": " + error.detail;
+  if (!warning && worker_ptr_ && worker_ptr_->is_current() && session_)
+    debug += "\nlast steps:\n" + session_->history();
+  gst_element_message_full_with_details(
+      GST_ELEMENT_CAST(element_), warning ? GST_MESSAGE_WARNING : GST_MESSAGE_ERROR, domain.domain,
+      domain.code, g_strdup(error.message.c_str()), g_strdup(debug.c_str()), __FILE__,
+      GST_FUNCTION, __LINE__, details);
+}
+
+// --- properties ------------------------------------------------------------------------------
+
+void ElementState::set_property(guint id, const GValue* value, GParamSpec* pspec) {
+  auto text = [value] {
+    const char* string = g_value_get_string(value);
+    return std::string(string ? string : "");
+  };
+  GST_OBJECT_LOCK(element_);
+  switch (id) {
+    case PROP_APP_ID: settings_.app_id = text(); break;
+    case PROP_APP_SECRET: settings_.app_secret = text(); break;
+    case PROP_APP_SECRET_FILE: settings_.app_secret_file = text(); break;
+    case PROP_API_URL:
+      api_url_set_ = g_value_get_string(value) != nullptr;
+      settings_.api_url = api_url_set_ ? text() : kDefaultApiUrl;
+      break;
+    case PROP_STUN_SERVER: settings_.stun_server = text(); break;
+    case PROP_ICE_TRANSPORT_POLICY:
+      settings_.relay_only = g_value_get_enum(value) == ICE_TRANSPORT_POLICY_RELAY;
+      break;
+    case PROP_TLS_CA_FILE: settings_.tls_ca_file = text(); break;
+    case PROP_MAX_RETRIES: settings_.max_retries = g_value_get_int(value); break;
+    case PROP_RETRY_TIMEOUT: settings_.retry_timeout_s = g_value_get_uint(value); break;
+    default: G_OBJECT_WARN_INVALID_PROPERTY_ID(element_, id, pspec);
+  }
+  GST_OBJECT_UNLOCK(element_);
+}
+
+void ElementState::get_property(guint id, GValue* value, GParamSpec* pspec) {
+  auto give = [value](const std::string& text) {
+    g_value_set_string(value, text.empty() ? nullptr : text.c_str());
+  };
+  GST_OBJECT_LOCK(element_);
+  switch (id) {
+    case PROP_APP_ID: give(settings_.app_id); break;
+    case PROP_APP_SECRET_FILE: give(settings_.app_secret_file); break;
+    case PROP_API_URL: give(settings_.api_url); break;
+    case PROP_STUN_SERVER: give(settings_.stun_server); break;
+    case PROP_ICE_TRANSPORT_POLICY:
+      g_value_set_enum(value,
+                       settings_.relay_only ? ICE_TRANSPORT_POLICY_RELAY : ICE_TRANSPORT_POLICY_ALL);
+      break;
+    case PROP_TLS_CA_FILE: give(settings_.tls_ca_file); break;
+    case PROP_CONNECTION_STATE: g_value_set_enum(value, int(connection_)); break;
+    case PROP_MAX_RETRIES: g_value_set_int(value, settings_.max_retries); break;
+    case PROP_RETRY_TIMEOUT: g_value_set_uint(value, settings_.retry_timeout_s); break;
+    default: G_OBJECT_WARN_INVALID_PROPERTY_ID(element_, id, pspec);
+  }
+  GST_OBJECT_UNLOCK(element_);
+}
+
+}  // namespace cfr
+
+// --- GObject ---------------------------------------------------------------------------------
+
+G_DEFINE_ABSTRACT_TYPE(GstCfRealtimeBase, gst_cf_realtime_base, GST_TYPE_BIN)
+
+static void gst_cf_realtime_base_set_property(GObject* object, guint id, const GValue* value,
+                                              GParamSpec* pspec) {
+  GST_CF_REALTIME_BASE(object)->state->set_property(id, value, pspec);
+}
+
+static void gst_cf_realtime_base_get_property(GObject* object, guint id, GValue* value,
+                                              GParamSpec* pspec) {
+  GST_CF_REALTIME_BASE(object)->state->get_property(id, value, pspec);
+}
+
+static GstStateChangeReturn gst_cf_realtime_base_change_state(GstElement* element,
+                                                              GstStateChange transition) {
+  return GST_CF_REALTIME_BASE(element)->state->change_state(transition, [=] {
+    return GST_ELEMENT_CLASS(gst_cf_realtime_base_parent_class)->change_state(element, transition);
+  });
+}
+
+static void gst_cf_realtime_base_handle_message(GstBin* bin, GstMessage* message) {
+  if (GST_CF_REALTIME_BASE(bin)->state->swallow_message(message)) {
+    gst_message_unref(message);
+    return;
+  }
+  GST_BIN_CLASS(gst_cf_realtime_base_parent_class)->handle_message(bin, message);
+}
+
+static void gst_cf_realtime_base_finalize(GObject* object) {
+  delete GST_CF_REALTIME_BASE(object)->state;
+  G_OBJECT_CLASS(gst_cf_realtime_base_parent_class)->finalize(object);
+}
+
+static void gst_cf_realtime_base_init(GstCfRealtimeBase*) {}
+
+static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
+  GObjectClass* object_class = G_OBJECT_CLASS(klass);
+  GstElementClass* element_class = GST_ELEMENT_CLASS(klass);
+  object_class->set_property = gst_cf_realtime_base_set_property;
+  object_class->get_property = gst_cf_realtime_base_get_property;
+  object_class->finalize = gst_cf_realtime_base_finalize;
+  element_class->change_state = gst_cf_realtime_base_change_state;
+  GST_BIN_CLASS(klass)->handle_message = gst_cf_realtime_base_handle_message;
+
+  const auto rw = GParamFlags(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
+  const auto ro = GParamFlags(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  g_object_class_install_property(
+      object_class, PROP_APP_ID,
+      g_param_spec_string("app-id", "App id",
+                          "Id of the Realtime SFU app, from the Cloudflare dashboard "
+                          "(NULL = environment variable CFREALTIME_APP_ID)",
+                          nullptr, rw));
+  g_object_class_install_property(
+      object_class, PROP_APP_SECRET,
+      g_param_spec_string("app-secret", "App secret",
+                          "Bearer token of the app, or of your own proxy at api-url; can be "
+                          "written but not read (NULL = app-secret-file, then environment variable "
+                          "CFREALTIME_APP_SECRET)",
+                          nullptr,
+                          GParamFlags(G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS |
+                                      GST_PARAM_MUTABLE_READY)));
+  g_object_class_install_property(
+      object_class, PROP_APP_SECRET_FILE,
+      g_param_spec_string("app-secret-file", "App secret file",
+                          "File that holds the app secret and nothing else (white space around it "
+                          "is ignored); read when the element starts",
+                          nullptr, rw));
+  g_object_class_install_property(
+      object_class, PROP_API_URL,
+      g_param_spec_string("api-url", "API URL",
+                          "Base URL of the Realtime API: http or https, up to and including /v1 "
+                          "(when not set, environment variable CFREALTIME_API_URL goes first)",
+                          kDefaultApiUrl, rw));
+  g_object_class_install_property(
+      object_class, PROP_STUN_SERVER,
+      g_param_spec_string("stun-server", "STUN server",
+                          "STUN server as stun://host:port; never waited for (NULL = none)",
+                          kDefaultStunServer, rw));
+  g_object_class_install_property(
+      object_class, PROP_ICE_TRANSPORT_POLICY,
+      g_param_spec_enum("ice-transport-policy", "ICE transport policy",
+                        "Which ICE candidates may be used (RFC 8829, section 4.1.1)",
+                        gst_cf_realtime_ice_transport_policy_get_type(), ICE_TRANSPORT_POLICY_ALL,
+                        rw));
+  g_object_class_install_property(
+      object_class, PROP_TLS_CA_FILE,
+      g_param_spec_string("tls-ca-file", "TLS CA file",
+                          "PEM file of the certificate authorities to trust for the API "
+                          "(NULL = the system's); certificates are always verified",
+                          nullptr, rw));
+  g_object_class_install_property(
+      object_class, PROP_CONNECTION_STATE,
+      g_param_spec_enum("connection-state", "Connection state",
+                        "State of the connection to the SFU; notifies",
+                        GST_TYPE_CF_REALTIME_CONNECTION_STATE, int(cfr::ConnectionState::fresh),
+                        ro));
+  g_object_class_install_property(
+      object_class, PROP_MAX_RETRIES,
+      g_param_spec_int("max-retries", "Maximum retries",
+                       "Attempts in a row to reach the API or rebuild the connection before an "
+                       "error is posted (-1 = for ever, 0 = none)",
+                       -1, G_MAXINT, -1, rw));
+  g_object_class_install_property(
+      object_class, PROP_RETRY_TIMEOUT,
+      g_param_spec_uint("retry-timeout", "Retry timeout",
+                        "Seconds without a connection after which an error is posted "
+                        "(0 = for ever)",
+                        0, G_MAXUINT / 1000, 0, rw));
+
+  gst_type_mark_as_plugin_api(gst_cf_realtime_base_get_type(), GstPluginAPIFlags(0));
+  gst_type_mark_as_plugin_api(gst_cf_realtime_ice_transport_policy_get_type(),
+                              GstPluginAPIFlags(0));
+  gst_type_mark_as_plugin_api(gst_cf_realtime_connection_state_get_type(), GstPluginAPIFlags(0));
+  GST_DEBUG_CATEGORY_INIT(cf_realtime_base_debug, "cfrealtime", 0, "Cloudflare Realtime sessions");
+}

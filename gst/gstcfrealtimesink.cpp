@@ -1,0 +1,478 @@
+/**
+ * SECTION:element-cfrealtimesink
+ * @title: cfrealtimesink
+ * @short_description: Publish audio and video to the Cloudflare Realtime SFU
+ *
+ * cfrealtimesink publishes each of its sink pads as a track of one Realtime SFU session. Raw video
+ * and audio are encoded for live use (H.264, else VP8; Opus); encoded media and RTP pass through.
+ * It creates the session, offers, answers and keeps the connection; PLI and FIR of viewers become
+ * key frame requests. The session id that viewers need is in the property session-id.
+ *
+ * ## Through the local SFU (cfrealtime-sfu --port 8080 --app-id demo)
+ * |[
+ * CFREALTIME_API_URL=http://127.0.0.1:8080/v1 \
+ *   gst-launch-1.0 -v videotestsrc is-live=true ! cfrealtimesink app-id=demo
+ * ]|
+ * ## Camera and microphone to the service (secret in CFREALTIME_APP_SECRET)
+ * |[
+ * gst-launch-1.0 -v cfrealtimesink name=s app-id=$APP_ID  v4l2src ! s.  pulsesrc ! s.
+ * ]|
+ */
+#include "gstcfrealtimesink.h"
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "gstcfrealtimebase.h"
+#include "gstcfrealtimepad.h"
+#include "media/send_chain.h"
+
+GST_DEBUG_CATEGORY_STATIC(cf_realtime_sink_debug);
+#define GST_CAT_DEFAULT cf_realtime_sink_debug
+
+namespace {
+
+constexpr unsigned kEosCloseTimeoutMs = 500;
+
+enum { PROP_0, PROP_SESSION_ID };
+enum { SIGNAL_SESSION_CREATED, SIGNAL_TRACK_LIVE, SIGNAL_TRACK_CLOSED, SIGNAL_COUNT };
+guint signals[SIGNAL_COUNT];
+
+using cfr::MediaKind;
+using cfr::TrackId;
+
+// One sink pad. Members under the element's object lock, but for `chain` and `pad`, which stay.
+struct SinkPad {
+  cfr::gref<GstPad> pad;
+  std::unique_ptr<cfr::SendChain> chain;
+  TrackId track = 0;  // 0 = no caps yet; a new one for each codec and each run
+  bool eos = false;
+  bool live = false;    // announced
+  bool closing = false;  // the SFU has not confirmed the close yet
+};
+
+class SinkState : public cfr::ElementState {
+ public:
+  explicit SinkState(GstCfRealtimeBase* element) : ElementState(element, false) {}
+
+  GstPad* request_pad(GstPadTemplate* templ, const char* wanted);
+  void release_pad(GstPad* pad);
+  std::string session_id();
+
+  void on_peer_dropped() override;
+  void on_stopped() override;
+
+  void on_session_id(const std::string& session_id) override;
+  void on_sendable(TrackId track, const std::string& mid, GstPad* webrtc_sink) override;
+  void on_track_live(TrackId track, const std::string& mid) override;
+  void on_track_closed(TrackId track) override;
+  void on_track_failed(TrackId track, const cfr::Error& error, bool retrying) override;
+  void on_remote_track(TrackId, const std::string&, const std::string&) override {}
+  void on_remote_track_ended(TrackId) override {}
+  void on_remote_pad(TrackId, GstPad*) override {}
+
+ private:
+  using PadRef = std::shared_ptr<SinkPad>;
+
+  std::vector<PadRef> pads();
+  PadRef find(TrackId track);
+  void have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps> caps);
+  void have_packet(const std::weak_ptr<SinkPad>& weak);
+  void have_eos(const std::weak_ptr<SinkPad>& weak);
+  void finish_eos();
+
+  // under the object lock
+  std::vector<PadRef> pads_;
+  TrackId next_track_ = 1;
+  unsigned next_audio_ = 0, next_video_ = 0;
+  std::string session_id_;
+  bool eos_posted_ = false;
+  // worker
+  cfr::Timer eos_timer_;
+};
+
+std::vector<SinkState::PadRef> SinkState::pads() {
+  GST_OBJECT_LOCK(element());
+  auto copy = pads_;
+  GST_OBJECT_UNLOCK(element());
+  return copy;
+}
+
+SinkState::PadRef SinkState::find(TrackId track) {
+  GST_OBJECT_LOCK(element());
+  PadRef found;
+  for (const PadRef& pad : pads_)
+    if (pad->track == track) found = pad;
+  GST_OBJECT_UNLOCK(element());
+  return found;
+}
+
+// --- pads ------------------------------------------------------------------------------------
+
+GstPad* SinkState::request_pad(GstPadTemplate* templ, const char* wanted) {
+  bool video = g_str_has_prefix(GST_PAD_TEMPLATE_NAME_TEMPLATE(templ), "video");
+  std::string name;
+  GST_OBJECT_LOCK(element());
+  unsigned& next = video ? next_video_ : next_audio_;
+  unsigned number = 0;
+  if (wanted && sscanf(wanted, video ? "video_%u" : "audio_%u", &number) == 1) {
+    name = wanted;
+    next = std::max(next, number + 1);
+  } else {
+    name = (video ? "video_" : "audio_") + std::to_string(next++);
+  }
+  GST_OBJECT_UNLOCK(element());
+
+  auto record = std::make_shared<SinkPad>();
+  std::weak_ptr<SinkPad> weak = record;
+  cfr::SendChain::Callbacks callbacks;
+  callbacks.on_caps = [this, weak](cfr::gref<GstCaps> caps) { have_caps(weak, std::move(caps)); };
+  callbacks.on_first_packet = [this, weak] { have_packet(weak); };
+  callbacks.on_eos = [this, weak] { have_eos(weak); };
+  callbacks.on_error = [this](cfr::Error error) { post_error(error, false); };
+  record->chain = std::make_unique<cfr::SendChain>(video ? MediaKind::video : MediaKind::audio,
+                                                   ("send-" + name).c_str(), std::move(callbacks));
+  GstElement* inside = record->chain->bin();
+  if (!gst_bin_add(bin(), inside)) return nullptr;
+  gst_element_sync_state_with_parent(inside);
+
+  GstPad* pad = gst_cf_realtime_pad_new(name.c_str(), templ);
+  g_autoptr(GstPad) target = gst_element_get_static_pad(inside, "sink");
+  gst_ghost_pad_set_target(GST_GHOST_PAD(pad), target);
+  record->pad = cfr::gref<GstPad>::ref(pad);
+  GST_OBJECT_LOCK(element());
+  pads_.push_back(record);
+  GST_OBJECT_UNLOCK(element());
+  if (GST_STATE(element()) > GST_STATE_READY || GST_STATE_PENDING(element()) > GST_STATE_READY)
+    gst_pad_set_active(pad, TRUE);
+  if (!gst_element_add_pad(element(), pad)) {  // the name is taken; it was freed
+    GST_OBJECT_LOCK(element());
+    std::erase(pads_, record);
+    GST_OBJECT_UNLOCK(element());
+    gst_element_set_state(inside, GST_STATE_NULL);
+    gst_bin_remove(bin(), inside);
+    return nullptr;
+  }
+  gst_child_proxy_child_added(GST_CHILD_PROXY(element()), G_OBJECT(pad), name.c_str());
+  return pad;
+}
+
+void SinkState::release_pad(GstPad* pad) {
+  PadRef record;
+  GST_OBJECT_LOCK(element());
+  for (const PadRef& candidate : pads_)
+    if (candidate->pad.get() == pad) record = candidate;
+  if (record) std::erase(pads_, record);
+  TrackId track = record ? record->track : 0;
+  GST_OBJECT_UNLOCK(element());
+  if (!record) return;
+
+  gst_object_ref(pad);
+  // Nothing can be stuck inside the chain while its bin goes down.
+  record->chain->disconnect();
+  gst_pad_set_active(pad, FALSE);
+  GstElement* inside = record->chain->bin();
+  gst_element_set_locked_state(inside, TRUE);
+  gst_element_set_state(inside, GST_STATE_NULL);
+  gst_ghost_pad_set_target(GST_GHOST_PAD(pad), nullptr);
+  gst_bin_remove(bin(), inside);
+  gst_child_proxy_child_removed(GST_CHILD_PROXY(element()), G_OBJECT(pad), GST_OBJECT_NAME(pad));
+  gst_element_remove_pad(element(), pad);
+  gst_object_unref(pad);
+  if (track) post([track](cfr::Session& session) { session.drop(track); });
+}
+
+// --- from the chains (streaming threads) -----------------------------------------------------
+
+void SinkState::have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps> caps) {
+  auto record = weak.lock();
+  if (!record) return;
+  GST_OBJECT_LOCK(element());
+  TrackId before = record->track;
+  TrackId track = record->track = next_track_++;
+  record->live = false;
+  record->eos = false;
+  GST_OBJECT_UNLOCK(element());
+  g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
+  GST_DEBUG_OBJECT(record->pad.get(), "track %u will send %" GST_PTR_FORMAT, track, caps.get());
+  post([before, track, name = std::string(name), caps](cfr::Session& session) {
+    if (before) session.drop(before);
+    session.publish(track, name, caps);
+  });
+}
+
+void SinkState::have_packet(const std::weak_ptr<SinkPad>& weak) {
+  post([this, weak](cfr::Session&) {
+    auto record = weak.lock();
+    if (!record) return;
+    GST_OBJECT_LOCK(element());
+    bool first = !std::exchange(record->live, true);
+    GST_OBJECT_UNLOCK(element());
+    if (!first) return;
+    g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
+    g_autofree char* mid = nullptr;
+    g_object_get(record->pad.get(), "mid", &mid, nullptr);
+    GST_INFO_OBJECT(record->pad.get(), "track %s is live", name);
+    g_signal_emit(element(), signals[SIGNAL_TRACK_LIVE], 0, name, mid);
+  });
+}
+
+void SinkState::have_eos(const std::weak_ptr<SinkPad>& weak) {
+  auto record = weak.lock();
+  if (!record) return;
+  GST_OBJECT_LOCK(element());
+  record->eos = true;
+  TrackId track = record->track;
+  record->closing = record->live;
+  bool all = true;
+  for (const PadRef& pad : pads_) all = all && pad->eos;
+  GST_OBJECT_UNLOCK(element());
+  GST_DEBUG_OBJECT(record->pad.get(), "ended%s", all ? ", as all others" : "");
+  post([this, track, all](cfr::Session& session) {
+    if (track) session.drop(track);
+    if (!all) return;
+    // The tracks are closed at the SFU before EOS is posted, but no longer than this.
+    eos_timer_.start(*worker_on_worker(), kEosCloseTimeoutMs, [this] { finish_eos(); });
+    on_track_closed(0);
+  });
+}
+
+void SinkState::finish_eos() {
+  eos_timer_.cancel();
+  GST_OBJECT_LOCK(element());
+  bool post = !std::exchange(eos_posted_, true);
+  GST_OBJECT_UNLOCK(element());
+  if (post) gst_element_post_message(element(), gst_message_new_eos(GST_OBJECT(element())));
+}
+
+// --- from the session (worker) ---------------------------------------------------------------
+
+void SinkState::on_session_id(const std::string& session_id) {
+  GST_OBJECT_LOCK(element());
+  session_id_ = session_id;
+  GST_OBJECT_UNLOCK(element());
+  g_object_notify(G_OBJECT(element()), "session-id");
+  if (session_id.empty()) return;
+  gst_element_post_message(
+      element(), gst_message_new_element(
+                     GST_OBJECT(element()),
+                     gst_structure_new("cfrealtime-session", "session-id", G_TYPE_STRING,
+                                       session_id.c_str(), nullptr)));
+  g_signal_emit(element(), signals[SIGNAL_SESSION_CREATED], 0, session_id.c_str());
+}
+
+void SinkState::on_sendable(TrackId track, const std::string& mid, GstPad* webrtc_sink) {
+  PadRef record = find(track);
+  if (!record) return;
+  record->chain->set_mid(mid);
+  if (!record->chain->connect(webrtc_sink))
+    GST_WARNING_OBJECT(record->pad.get(), "cannot be linked to webrtcbin");
+}
+
+void SinkState::on_track_live(TrackId track, const std::string& mid) {
+  if (PadRef record = find(track))
+    gst_cf_realtime_pad_set_mid(GST_CF_REALTIME_PAD(record->pad.get()), mid.c_str());
+}
+
+void SinkState::on_track_closed(TrackId track) {
+  g_autofree char* name = nullptr;
+  bool waiting = false, all_eos = true;
+  GST_OBJECT_LOCK(element());
+  for (const PadRef& pad : pads_) {
+    if (track && pad->track == track) {
+      pad->closing = false;
+      if (std::exchange(pad->live, false))
+        name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(pad->pad.get()));
+    }
+    waiting = waiting || pad->closing;
+    all_eos = all_eos && pad->eos;
+  }
+  all_eos = all_eos && !pads_.empty();
+  GST_OBJECT_UNLOCK(element());
+  if (name) g_signal_emit(element(), signals[SIGNAL_TRACK_CLOSED], 0, name);
+  if (all_eos && !waiting && eos_timer_.armed()) finish_eos();
+}
+
+void SinkState::on_track_failed(TrackId track, const cfr::Error& error, bool retrying) {
+  if (retrying) return;
+  PadRef record = find(track);
+  cfr::Error named = error;
+  if (record) {
+    g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
+    named.track = name;
+  }
+  GST_OBJECT_LOCK(element());
+  bool others = false;
+  for (const PadRef& pad : pads_) others = others || (pad->track && pad->track != track);
+  if (record) record->track = 0;
+  GST_OBJECT_UNLOCK(element());
+  post_error(named, others);
+}
+
+void SinkState::on_peer_dropped() {
+  for (const PadRef& pad : pads()) {
+    pad->chain->disconnect();
+    gst_cf_realtime_pad_set_mid(GST_CF_REALTIME_PAD(pad->pad.get()), nullptr);
+  }
+}
+
+void SinkState::on_stopped() {
+  eos_timer_.cancel();
+  GST_OBJECT_LOCK(element());
+  for (const PadRef& pad : pads_) {
+    pad->track = 0;
+    pad->eos = pad->live = pad->closing = false;
+  }
+  eos_posted_ = false;
+  bool had_session = !session_id_.empty();
+  session_id_.clear();
+  GST_OBJECT_UNLOCK(element());
+  if (had_session) g_object_notify(G_OBJECT(element()), "session-id");
+}
+
+std::string SinkState::session_id() {
+  GST_OBJECT_LOCK(element());
+  std::string id = session_id_;
+  GST_OBJECT_UNLOCK(element());
+  return id;
+}
+
+SinkState* state_of(gpointer element) {
+  return static_cast<SinkState*>(GST_CF_REALTIME_BASE(element)->state);
+}
+
+}  // namespace
+
+// --- GObject ---------------------------------------------------------------------------------
+
+struct _GstCfRealtimeSink {
+  GstCfRealtimeBase parent;
+};
+
+static void gst_cf_realtime_sink_child_proxy_init(gpointer iface, gpointer);
+
+G_DEFINE_TYPE_WITH_CODE(GstCfRealtimeSink, gst_cf_realtime_sink, GST_TYPE_CF_REALTIME_BASE,
+                        G_IMPLEMENT_INTERFACE(GST_TYPE_CHILD_PROXY,
+                                              gst_cf_realtime_sink_child_proxy_init))
+
+// Children are the pads: what is inside the bin is nobody's business.
+static GObject* gst_cf_realtime_sink_child_by_index(GstChildProxy* proxy, guint index) {
+  GST_OBJECT_LOCK(proxy);
+  auto* pad = static_cast<GObject*>(g_list_nth_data(GST_ELEMENT_CAST(proxy)->sinkpads, index));
+  if (pad) g_object_ref(pad);
+  GST_OBJECT_UNLOCK(proxy);
+  return pad;
+}
+
+static GObject* gst_cf_realtime_sink_child_by_name(GstChildProxy* proxy, const gchar* name) {
+  return reinterpret_cast<GObject*>(gst_element_get_static_pad(GST_ELEMENT_CAST(proxy), name));
+}
+
+static guint gst_cf_realtime_sink_children_count(GstChildProxy* proxy) {
+  GST_OBJECT_LOCK(proxy);
+  guint count = GST_ELEMENT_CAST(proxy)->numsinkpads;
+  GST_OBJECT_UNLOCK(proxy);
+  return count;
+}
+
+static void gst_cf_realtime_sink_child_proxy_init(gpointer g_iface, gpointer) {
+  auto* iface = static_cast<GstChildProxyInterface*>(g_iface);
+  iface->get_child_by_index = gst_cf_realtime_sink_child_by_index;
+  iface->get_child_by_name = gst_cf_realtime_sink_child_by_name;
+  iface->get_children_count = gst_cf_realtime_sink_children_count;
+}
+
+static GstPad* gst_cf_realtime_sink_request_new_pad(GstElement* element, GstPadTemplate* templ,
+                                                    const gchar* name, const GstCaps*) {
+  return state_of(element)->request_pad(templ, name);
+}
+
+static void gst_cf_realtime_sink_release_pad(GstElement* element, GstPad* pad) {
+  state_of(element)->release_pad(pad);
+}
+
+static void gst_cf_realtime_sink_get_property(GObject* object, guint id, GValue* value,
+                                              GParamSpec* pspec) {
+  if (id == PROP_SESSION_ID) {
+    std::string session_id = state_of(object)->session_id();
+    g_value_set_string(value, session_id.empty() ? nullptr : session_id.c_str());
+  } else {
+    G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
+  }
+}
+
+static void gst_cf_realtime_sink_init(GstCfRealtimeSink* self) {
+  gst_bin_set_suppressed_flags(GST_BIN(self),
+                               GstElementFlags(GST_ELEMENT_FLAG_SOURCE | GST_ELEMENT_FLAG_SINK));
+  GST_OBJECT_FLAG_SET(self, GST_ELEMENT_FLAG_SINK);
+  GST_CF_REALTIME_BASE(self)->state = new SinkState(GST_CF_REALTIME_BASE(self));
+}
+
+static void gst_cf_realtime_sink_class_init(GstCfRealtimeSinkClass* klass) {
+  GObjectClass* object_class = G_OBJECT_CLASS(klass);
+  GstElementClass* element_class = GST_ELEMENT_CLASS(klass);
+  GST_DEBUG_CATEGORY_INIT(cf_realtime_sink_debug, "cfrealtimesink", 0,
+                          "Cloudflare Realtime sink");
+  object_class->get_property = gst_cf_realtime_sink_get_property;
+  element_class->request_new_pad = gst_cf_realtime_sink_request_new_pad;
+  element_class->release_pad = gst_cf_realtime_sink_release_pad;
+
+  /**
+   * GstCfRealtimeSink:session-id:
+   *
+   * Id of the session that the tracks are published in; what a viewer needs. NULL while there is
+   * none. Notifies: a rebuilt connection has a new one.
+   */
+  g_object_class_install_property(
+      object_class, PROP_SESSION_ID,
+      g_param_spec_string("session-id", "Session id",
+                          "Session that the tracks are published in, for cfrealtimesrc session-id; "
+                          "notifies, since a rebuilt connection has a new one",
+                          nullptr, GParamFlags(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS)));
+
+  GType type = G_TYPE_FROM_CLASS(klass);
+  /**
+   * GstCfRealtimeSink::session-created:
+   * @session_id: the new session
+   *
+   * A session exists at the SFU. Emitted on a thread of the element.
+   */
+  signals[SIGNAL_SESSION_CREATED] =
+      g_signal_new("session-created", type, G_SIGNAL_RUN_LAST, 0, nullptr, nullptr, nullptr,
+                   G_TYPE_NONE, 1, G_TYPE_STRING);
+  /**
+   * GstCfRealtimeSink::track-live:
+   * @track_name: its name
+   * @mid: its media section
+   *
+   * The first packets of the track have left: viewers can pull it now. Emitted on a thread of the
+   * element.
+   */
+  signals[SIGNAL_TRACK_LIVE] =
+      g_signal_new("track-live", type, G_SIGNAL_RUN_LAST, 0, nullptr, nullptr, nullptr,
+                   G_TYPE_NONE, 2, G_TYPE_STRING, G_TYPE_STRING);
+  /**
+   * GstCfRealtimeSink::track-closed:
+   * @track_name: its name
+   *
+   * The SFU has closed the track at our wish. Emitted on a thread of the element.
+   */
+  signals[SIGNAL_TRACK_CLOSED] =
+      g_signal_new("track-closed", type, G_SIGNAL_RUN_LAST, 0, nullptr, nullptr, nullptr,
+                   G_TYPE_NONE, 1, G_TYPE_STRING);
+
+  for (MediaKind kind : {MediaKind::video, MediaKind::audio}) {
+    cfr::gref<GstCaps> caps = cfr::sendable_caps(kind);
+    gst_element_class_add_pad_template(
+        element_class,
+        gst_pad_template_new_with_gtype(kind == MediaKind::video ? "video_%u" : "audio_%u",
+                                        GST_PAD_SINK, GST_PAD_REQUEST, caps.get(),
+                                        GST_TYPE_CF_REALTIME_PAD));
+  }
+  gst_element_class_set_static_metadata(
+      element_class, "Cloudflare Realtime sink", "Sink/Network/WebRTC",
+      "Publishes audio and video, raw (encoded for live use), encoded or RTP, to the Cloudflare "
+      "Realtime SFU",
+      "The cfrealtime authors");
+}

@@ -1,0 +1,117 @@
+#include "session/discovery.h"
+
+#include <algorithm>
+
+namespace cfr {
+
+namespace {
+// The service allows 50 calls a second on a session, shared by all its viewers: one viewer asks
+// twice a second at first and every ten seconds once nothing has changed for a while.
+constexpr unsigned kFirstIntervalMs = 500;
+constexpr unsigned kLongestIntervalMs = 10000;
+constexpr unsigned kSoonMs = 50;
+}  // namespace
+
+Discovery::Discovery(Worker& worker, ApiClient& api, Listener& listener)
+    : worker_(worker), api_(api), listener_(listener), interval_ms_(kFirstIntervalMs) {}
+
+void Discovery::follow(std::vector<Publication> publications) {
+  ++generation_;
+  outstanding_ = 0;
+  interval_ms_ = kFirstIntervalMs;
+  auto before = std::move(publishers_);
+  publishers_.clear();
+  for (auto& publication : publications) {
+    Publisher& publisher = publishers_[publication.session_id];
+    publisher.wanted.insert(publication.names.begin(), publication.names.end());
+  }
+  for (auto& [session_id, old] : before) {
+    auto now = publishers_.find(session_id);
+    for (const std::string& name : old.found) {
+      bool kept = now != publishers_.end() &&
+                  (now->second.wanted.empty() || now->second.wanted.count(name));
+      if (kept) now->second.found.insert(name);
+      else listener_.on_track_gone(session_id, name);
+    }
+    if (now != publishers_.end()) now->second.seen_alive = old.seen_alive;
+  }
+  // Named tracks need no question: the pull itself says whether they are there.
+  for (auto& [session_id, publisher] : publishers_)
+    for (const std::string& name : publisher.wanted)
+      if (publisher.found.insert(name).second) listener_.on_track_found(session_id, name);
+  if (publishers_.empty()) timer_.cancel();
+  else ask();
+}
+
+void Discovery::ask_soon() {
+  if (publishers_.empty() || outstanding_ > 0) return;
+  interval_ms_ = kFirstIntervalMs;
+  timer_.start(worker_, kSoonMs, [this] { ask(); });
+}
+
+void Discovery::ask() {
+  timer_.cancel();
+  for (auto& [session_id, publisher] : publishers_) {
+    ++outstanding_;
+    // The ApiClient is ours to cancel: its owner destroys it before this object.
+    api_.get_session(session_id, [this, id = session_id, generation = generation_](
+                                     Result<SessionState> state) {
+      if (generation != generation_) return;
+      --outstanding_;
+      on_state(id, std::move(state));
+      if (generation == generation_ && outstanding_ == 0) schedule();
+    });
+  }
+}
+
+void Discovery::on_state(const std::string& session_id, Result<SessionState> state) {
+  auto it = publishers_.find(session_id);
+  if (it == publishers_.end()) return;
+  Publisher& publisher = it->second;
+  if (!state) {
+    const Error& error = state.error();
+    if (error.kind == ErrorKind::unauthorized) {
+      listener_.on_discovery_failed(error);
+    } else if (error.kind == ErrorKind::gone) {
+      // Crashed or not started yet; a clean end shows as tracks that are inactive.
+      listener_.on_publisher_missing(session_id, error);
+    }
+    return;  // anything else: ask again
+  }
+  publisher.seen_alive = true;
+  std::set<std::string> active, closed;
+  for (const TrackObject& track : state->tracks) {
+    if (track.location != Location::local || track.track_name.empty()) continue;
+    bool open = track.status != ResourceStatus::inactive;
+    (open ? active : closed).insert(track.track_name);
+  }
+  unsigned generation = generation_;
+  std::vector<std::string> fresh, gone;
+  for (const std::string& name : active) {
+    if (!publisher.wanted.empty() && !publisher.wanted.count(name)) continue;
+    if (publisher.found.insert(name).second) fresh.push_back(name);
+  }
+  for (const std::string& name : publisher.found) {
+    if (active.count(name)) continue;
+    // A name that was asked for and has not been seen yet is waited for, not gone.
+    if (closed.count(name) || publisher.wanted.empty()) gone.push_back(name);
+  }
+  for (const std::string& name : gone) publisher.found.erase(name);
+  if (!fresh.empty() || !gone.empty()) interval_ms_ = kFirstIntervalMs;
+  for (const std::string& name : gone) {
+    listener_.on_track_gone(session_id, name);
+    if (generation != generation_) return;
+  }
+  for (const std::string& name : fresh) {
+    listener_.on_track_found(session_id, name);
+    if (generation != generation_) return;
+  }
+}
+
+void Discovery::schedule() {
+  if (publishers_.empty()) return;
+  timer_.start(worker_, interval_ms_, [this] { ask(); });
+  interval_ms_ = std::min(interval_ms_ * 3 / 2, kLongestIntervalMs);
+}
+
+}  // namespace cfr

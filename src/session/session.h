@@ -1,0 +1,152 @@
+// Runs the Negotiator's actions with its two hands, the ApiClient and the Peer, and feeds the
+// results back; owns the lifetime of both. Bound to the worker: every method and every Listener
+// call happens there. No Listener call after stop().
+#pragma once
+
+#include <gst/gst.h>
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/client.h"
+#include "negotiation/negotiator.h"
+#include "rtc/peer.h"
+#include "session/discovery.h"
+#include "util/worker.h"
+
+namespace cfr {
+
+enum class ConnectionState { fresh, connecting, connected, suspect, reconnecting, failed, closed };
+
+struct SessionSettings {
+  ApiClient::Settings api;
+  PeerSettings peer;
+  NegotiatorSettings negotiator;
+  std::string turn_key_id;
+  std::string turn_key_token;
+  unsigned retry_timeout_ms = 0;    // 0 = for ever
+  unsigned wait_timeout_ms = 0;     // for tracks that do not appear; 0 = for ever
+  unsigned suspect_after_ms = 3000;  // silence of the peer
+  unsigned lost_after_ms = 8000;
+};
+
+class Session : public std::enable_shared_from_this<Session>,
+                private Peer::Listener,
+                private Discovery::Listener {
+ public:
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void on_connection_state(ConnectionState state) = 0;
+    virtual void on_session_id(const std::string& session_id) = 0;  // "" = none at the moment
+    // Replace the webrtcbin (none yet, or the one in use is dead), then call set_webrtcbin.
+    virtual void on_new_peer_needed() = 0;
+    // The track's packets may flow into this pad of webrtcbin, as section `mid`.
+    virtual void on_sendable(TrackId track, const std::string& mid, GstPad* webrtc_sink) = 0;
+    virtual void on_track_live(TrackId track, const std::string& mid) = 0;
+    virtual void on_track_closed(TrackId track) = 0;
+    virtual void on_track_failed(TrackId track, const Error& error, bool retrying) = 0;
+    // Source only. A followed track was found / has ended for good.
+    virtual void on_remote_track(TrackId track, const std::string& session_id,
+                                 const std::string& name) = 0;
+    virtual void on_remote_track_ended(TrackId track) = 0;
+    // Its media arrives on this blocked pad; call resume(pad) when it is linked.
+    virtual void on_remote_pad(TrackId track, GstPad* webrtc_src) = 0;
+    // Something that is being retried.
+    virtual void on_warning(const Error& error) = 0;
+    // Final; nothing follows.
+    virtual void on_error(const Error& error) = 0;
+  };
+
+  Session(Worker& worker, SessionSettings settings, HttpSend send, Listener& listener);
+  ~Session() override;
+
+  // A track to publish; `rtp_caps` as SendChain reports them.
+  void publish(TrackId track, std::string name, gref<GstCaps> rtp_caps);
+  void drop(TrackId track);
+  // The tracks to play; replaces what was followed.
+  void follow(std::vector<Publication> publications);
+  // The webrtcbin asked for by on_new_peer_needed; a child of the element in READY or higher.
+  void set_webrtcbin(GstElement* webrtcbin);
+  // webrtcbin or one of its children posted an error.
+  void webrtcbin_failed(const std::string& what);
+  void resume(GstPad* pad);
+  // Nobody wants this pad of on_remote_pad: its packets are thrown away from now on.
+  void ignore(GstPad* pad);
+  // Media of a received track stopped; asks the API sooner than the next poll.
+  void media_stopped();
+
+  // Closes the tracks at the SFU, bounded by timeout_ms, and calls `done` once; nothing else is
+  // called any more.
+  void stop(unsigned timeout_ms, std::function<void()> done);
+
+  // The last inputs and actions, oldest first; for error details.
+  std::string history() const;
+
+ private:
+  void run(Actions actions);
+  void perform(const Action& action);
+  void with_peer(std::function<void()> then);
+  void make_peer();
+  void drop_peer();
+  void announce_sendable();
+  void section_rejected(const std::string& mid);
+  void set_state(ConnectionState state);
+  void note(std::string line);
+  void fetch_turn();
+  void watch();
+
+  // A completion that runs only while this session lives and the peer is the one of the call.
+  template <class T>
+  std::function<void(Result<T>)> feed(const char* name, Actions (Negotiator::*input)(Result<T>));
+
+  void on_peer_connection(PeerConnection state) override;
+  void on_peer_pad(const std::string& mid, GstPad* pad) override;
+  void on_track_found(const std::string& session_id, const std::string& name) override;
+  void on_track_gone(const std::string& session_id, const std::string& name) override;
+  void on_publisher_missing(const std::string& session_id, const Error& error) override;
+  void on_discovery_failed(Error error) override;
+
+  // given
+  Worker& worker_;
+  SessionSettings settings_;
+  Listener& listener_;
+  // owned
+  Negotiator negotiator_;
+  std::unique_ptr<Peer> peer_;
+  Discovery discovery_;
+  std::unique_ptr<ApiClient> api_;   // the exchange; cancelled with the peer
+  std::unique_ptr<ApiClient> info_;  // discovery, TURN credentials
+  Timer retry_timer_, stop_timer_, watch_timer_, retry_limit_timer_;
+  // state
+  gref<GstElement> webrtcbin_;       // given, until a Peer is made of it
+  std::vector<std::function<void()>> waiting_for_peer_;
+  enum class Turn { none, fetching, ready } turn_ = Turn::none;
+  std::vector<std::string> turn_servers_;
+  struct Published {
+    std::string name;
+    gref<GstCaps> caps;
+    std::string mid;     // "" until its exchange is complete
+    bool announced = false;
+  };
+  std::map<TrackId, Published> published_;
+  std::map<std::pair<std::string, std::string>, TrackId> remote_tracks_;
+  std::map<std::string, TrackId> tracks_by_mid_;
+  TrackId next_remote_ = 1;
+  ConnectionState state_ = ConnectionState::fresh;
+  bool peer_connected_ = false;
+  bool stopped_ = false;
+  unsigned peer_number_ = 0;  // rises with each NewPeer; completions of earlier ones are ignored
+  std::deque<Action> queue_;
+  bool running_ = false;
+  std::deque<std::string> history_;
+  std::string pending_sdp_;
+};
+
+const char* to_string(ConnectionState state);
+
+}  // namespace cfr
