@@ -70,6 +70,8 @@ class SinkState : public cfr::ElementState {
   void on_track_failed(TrackId track, const cfr::Error& error, bool retrying) override;
   void on_remote_track(TrackId, const std::string&, const std::string&) override {}
   void on_remote_track_ended(TrackId) override {}
+  void on_remote_track_moved(TrackId, TrackId, const std::string&) override {}
+  uint64_t packets_sent() override;
   void on_remote_pad(TrackId, GstPad*) override {}
 
  private:
@@ -203,12 +205,14 @@ void SinkState::have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps>
 }
 
 void SinkState::have_packet(const std::weak_ptr<SinkPad>& weak) {
-  post([this, weak](cfr::Session&) {
+  post([this, weak](cfr::Session& session) {
     auto record = weak.lock();
     if (!record) return;
     GST_OBJECT_LOCK(element());
     bool first = !std::exchange(record->live, true);
+    TrackId track = record->track;
     GST_OBJECT_UNLOCK(element());
+    session.track_sending(track);
     if (!first) return;
     g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
     g_autofree char* mid = nullptr;
@@ -308,6 +312,12 @@ void SinkState::on_track_failed(TrackId track, const cfr::Error& error, bool ret
   if (record) record->track = 0;
   GST_OBJECT_UNLOCK(element());
   post_error(named, others);
+}
+
+uint64_t SinkState::packets_sent() {
+  uint64_t sum = 0;
+  for (const PadRef& pad : pads()) sum += pad->chain->packets();
+  return sum;
 }
 
 void SinkState::on_peer_dropped() {

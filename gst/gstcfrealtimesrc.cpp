@@ -48,6 +48,8 @@ struct SrcTrack {
   std::shared_ptr<ReceiveChain> chain;  // once its media has come
   cfr::gref<GstPad> pad;                // the element's
   bool ended = false;
+  uint64_t packets = 0;   // at the last look
+  unsigned silent = 0;    // looks without a packet since
 };
 
 class SrcState : public cfr::ElementState {
@@ -70,6 +72,8 @@ class SrcState : public cfr::ElementState {
   void on_remote_track(TrackId track, const std::string& session_id,
                        const std::string& name) override;
   void on_remote_track_ended(TrackId track) override;
+  void on_remote_track_moved(TrackId before, TrackId now, const std::string& session_id) override;
+  void on_watch() override;
   void on_remote_pad(TrackId track, GstPad* webrtc_src) override;
 
  private:
@@ -201,6 +205,39 @@ void SrcState::on_remote_track_ended(TrackId id) {
   track->ended = true;
   GST_OBJECT_UNLOCK(element());
   call_async([this, track] { remove(track, true); });
+}
+
+void SrcState::on_remote_track_moved(TrackId before, TrackId now, const std::string& session_id) {
+  GST_OBJECT_LOCK(element());
+  auto node = tracks_.extract(before);
+  TrackRef track;
+  if (node) {
+    track = node.mapped();
+    track->session_id = session_id;
+    node.key() = now;
+    tracks_.insert(std::move(node));
+  }
+  auto pad = track ? track->pad : cfr::gref<GstPad>();
+  auto chain = track ? track->chain : nullptr;
+  GST_OBJECT_UNLOCK(element());
+  if (chain) chain->disconnect();
+  if (pad)
+    gst_cf_realtime_pad_set_track(GST_CF_REALTIME_PAD(pad.get()), session_id.c_str(),
+                                  track->name.c_str());
+}
+
+// A track that falls silent may have been closed: worth a question before the next poll.
+void SrcState::on_watch() {
+  bool ask = false;
+  GST_OBJECT_LOCK(element());
+  for (auto& [id, track] : tracks_) {
+    if (!track->chain) continue;
+    uint64_t packets = track->chain->packets();
+    if (packets != std::exchange(track->packets, packets)) track->silent = 0;
+    else if (++track->silent == 1) ask = true;
+  }
+  GST_OBJECT_UNLOCK(element());
+  if (ask) post([](cfr::Session& session) { session.media_stopped(); });
 }
 
 void SrcState::on_remote_pad(TrackId id, GstPad* webrtc_src) {

@@ -1,6 +1,6 @@
 #include "session/session.h"
 
-#include <type_traits>
+#include <algorithm>
 
 #include "rtc/ice_servers.h"
 
@@ -99,7 +99,17 @@ Session::Session(Worker& worker, SessionSettings settings, HttpSend send, Listen
     GST_DEBUG_CATEGORY_INIT(cf_realtime_debug, "cfrealtime", 0, "Cloudflare Realtime sessions");
     g_once_init_leave(&once, 1);
   }
-  api_ = std::make_unique<ApiClient>(settings_.api, std::move(send));
+  api_ = std::make_unique<ApiClient>(settings_.api, send);
+  if (!settings_.stream.url.empty()) {
+    if (settings_.follow_stream)
+      stream_follower_ = std::make_unique<StreamFollower>(
+          worker_, settings_.stream, send, static_cast<StreamFollower::Listener&>(*this));
+    else
+      stream_publisher_ = std::make_unique<StreamPublisher>(
+          worker_, settings_.stream, send,
+          [this](const Error& error, bool retrying) { on_stream_failed(error, retrying); });
+  }
+  network_ = std::make_unique<Network>([this](bool available) { on_network_changed(available); });
   if (!settings_.turn_key_id.empty()) fetch_turn();
 }
 
@@ -142,6 +152,14 @@ void Session::drop(TrackId track) {
   note("> drop track=" + std::to_string(track));
   published_.erase(track);
   run(negotiator_.drop(track));
+  update_stream();
+}
+
+void Session::track_sending(TrackId track) {
+  auto it = published_.find(track);
+  if (stopped_ || it == published_.end()) return;
+  it->second.sending = true;
+  update_stream();
 }
 
 void Session::follow(std::vector<Publication> publications) {
@@ -149,11 +167,35 @@ void Session::follow(std::vector<Publication> publications) {
   note("> follow publishers=" + std::to_string(publications.size()));
   if (state_ == ConnectionState::fresh && !publications.empty())
     set_state(ConnectionState::connecting);
+  following_ = true;
   discovery_.follow(std::move(publications));
+  following_ = false;
+  auto found = std::exchange(found_, {});
+  auto gone = std::exchange(gone_, {});
+  // A track of the same name in another session is the same track: its publisher came back.
+  for (const RemoteName& before : gone) {
+    auto now = std::find_if(found.begin(), found.end(),
+                            [&](const RemoteName& name) { return name.second == before.second; });
+    if (now == found.end()) {
+      on_track_gone(before.first, before.second);
+      continue;
+    }
+    TrackId old = remote_tracks_[before];
+    remote_tracks_.erase(before);
+    TrackId track = next_remote_++;
+    remote_tracks_[*now] = track;
+    note("> moved track=" + std::to_string(old) + " to track=" + std::to_string(track));
+    listener_.on_remote_track_moved(old, track, now->first);
+    run(negotiator_.drop(old));
+    run(negotiator_.subscribe(track, now->first, now->second));
+    found.erase(now);
+  }
+  for (const RemoteName& name : found) on_track_found(name.first, name.second);
 }
 
 void Session::on_track_found(const std::string& session_id, const std::string& name) {
   if (stopped_) return;
+  if (following_) return found_.emplace_back(session_id, name), void();
   TrackId track = next_remote_++;
   remote_tracks_[{session_id, name}] = track;
   note("> found " + session_id + "/" + name + " track=" + std::to_string(track));
@@ -163,6 +205,7 @@ void Session::on_track_found(const std::string& session_id, const std::string& n
 
 void Session::on_track_gone(const std::string& session_id, const std::string& name) {
   if (stopped_) return;
+  if (following_) return gone_.emplace_back(session_id, name), void();
   auto it = remote_tracks_.find({session_id, name});
   if (it == remote_tracks_.end()) return;
   TrackId track = it->second;
@@ -188,6 +231,53 @@ void Session::ignore(GstPad* pad) {
 
 void Session::media_stopped() {
   if (!stopped_) discovery_.ask_soon();
+}
+
+// --- the stream document ---------------------------------------------------------------------
+
+void Session::update_stream() {
+  if (!stream_publisher_ || stopped_) return;
+  StreamDocument document;
+  document.session_id = negotiator_.session_id();
+  for (const auto& [track, published] : published_) {
+    if (!published.sending || published.mid.empty()) continue;
+    const char* media = gst_structure_get_string(
+        gst_caps_get_structure(published.caps.get(), 0), "media");
+    document.tracks.push_back({published.name, media ? media : ""});
+  }
+  if (document.session_id.empty()) stream_publisher_->hold();
+  else if (!document.tracks.empty() || stream_announced_) {
+    stream_announced_ = true;
+    stream_publisher_->set(document);
+  }
+}
+
+void Session::on_stream(const StreamDocument& document) {
+  if (stopped_) return;
+  Publication publication{document.session_id, {}};
+  for (const StreamTrack& track : document.tracks) {
+    const auto& wanted = settings_.stream_tracks;
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), track.name) != wanted.end())
+      publication.names.push_back(track.name);
+  }
+  if (publication.names.empty()) follow({});
+  else follow({publication});
+}
+
+void Session::on_stream_ended() {
+  if (!stopped_) follow({});
+}
+
+void Session::on_stream_missing() {
+  GST_INFO("the stream document is not there yet");
+  if (!stopped_ && state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
+}
+
+void Session::on_stream_failed(const Error& error, bool retrying) {
+  if (stopped_) return;
+  if (retrying) return listener_.on_warning(error);
+  set_state(ConnectionState::failed);
+  listener_.on_error(error);
 }
 
 // --- the peer --------------------------------------------------------------------------------
@@ -251,6 +341,7 @@ void Session::drop_peer() {
   for (auto& [track, published] : published_) {
     published.mid.clear();
     published.announced = false;
+    published.sending = false;
   }
   watch_timer_.cancel();
 }
@@ -327,7 +418,57 @@ void Session::announce_sendable() {
   }
 }
 
-void Session::watch() {}
+// --- the watchdog ----------------------------------------------------------------------------
+
+// webrtcbin never reports a vanished peer, so silence is measured here: what the SFU sends (RTCP
+// about what we send, RTP and sender reports of what we play) must keep coming.
+void Session::watch() {
+  Peer::Received received = peer_->received();
+  heard_packets_ = received.rtp + received.rtcp;
+  heard_at_ = g_get_monotonic_time();
+  sent_packets_ = listener_.packets_sent();
+  watch_timer_.start(worker_, kWatchIntervalMs, [this] { check_peer(); });
+}
+
+void Session::check_peer() {
+  if (stopped_ || !peer_ || !peer_connected_) return;
+  watch_timer_.start(worker_, kWatchIntervalMs, [this] { check_peer(); });
+  listener_.on_watch();
+  Peer::Received received = peer_->received();
+  uint64_t heard = received.rtp + received.rtcp;
+  uint64_t sent = listener_.packets_sent();
+  bool publishing = sent != std::exchange(sent_packets_, sent);
+  bool expecting = publishing || (published_.empty() && !tracks_by_mid_.empty());
+  int64_t now = g_get_monotonic_time();
+  if (heard != std::exchange(heard_packets_, heard) || !expecting) {
+    heard_at_ = now;
+    if (state_ == ConnectionState::suspect) set_state(ConnectionState::connected);
+    return;
+  }
+  int64_t silent_ms = (now - heard_at_) / 1000;
+  if (silent_ms >= settings_.lost_after_ms) {
+    note("> silent ms=" + std::to_string(silent_ms));
+    Error error;
+    error.kind = ErrorKind::unreachable;
+    error.message = "The SFU has been silent for " + std::to_string(silent_ms / 1000) +
+                    " s; a new connection is being built.";
+    run(negotiator_.on_session_lost(std::move(error)));
+  } else if (silent_ms >= settings_.suspect_after_ms) {
+    if (state_ == ConnectionState::connected) set_state(ConnectionState::suspect);
+    discovery_.ask_soon();
+  }
+}
+
+// A wait is cut short when the network comes back, at most once a second.
+void Session::on_network_changed(bool available) {
+  int64_t now = g_get_monotonic_time();
+  if (stopped_ || !available || !retry_timer_.armed() || now - network_changed_at_ < G_USEC_PER_SEC)
+    return;
+  network_changed_at_ = now;
+  retry_timer_.cancel();
+  note("> network changed");
+  run(negotiator_.on_timer());
+}
 
 // --- actions ---------------------------------------------------------------------------------
 
@@ -422,7 +563,10 @@ void Session::perform(const Action& action) {
             });
           },
           [this](const action::StopTimer&) { retry_timer_.cancel(); },
-          [this](const action::SessionChanged& a) { listener_.on_session_id(a.session_id); },
+          [this](const action::SessionChanged& a) {
+            update_stream();
+            listener_.on_session_id(a.session_id);
+          },
           [this](const action::MapMid& a) { tracks_by_mid_[a.mid] = a.track; },
           [this](const action::TrackLive& a) {
             auto it = published_.find(a.track);
@@ -467,16 +611,32 @@ void Session::stop(unsigned timeout_ms, std::function<void()> done) {
   info_->cancel_all();
   api_->cancel_all();
   drop_peer();
-  if (session_id.empty() || mids.empty()) return done();
+  stream_follower_.reset();
 
-  // Whichever comes first: the reply or the deadline.
-  auto once = std::make_shared<std::function<void()>>(std::move(done));
-  auto finish = [this, once] {
-    stop_timer_.cancel();
-    if (*once) std::exchange(*once, nullptr)();
+  // Whichever comes first: the replies or the deadline.
+  struct Ending {
+    std::function<void()> done;
+    int open = 1;  // one for this function
   };
-  api_->close_tracks(session_id, {mids, true, {}}, [finish](Result<TracksReply>) { finish(); });
-  stop_timer_.start(worker_, timeout_ms, finish);
+  auto ending = std::make_shared<Ending>(Ending{std::move(done)});
+  auto one_less = [this, ending] {
+    if (--ending->open > 0 || !ending->done) return;
+    stop_timer_.cancel();
+    std::exchange(ending->done, nullptr)();
+  };
+  stop_timer_.start(worker_, timeout_ms, [ending] {
+    if (ending->done) std::exchange(ending->done, nullptr)();
+  });
+  if (!session_id.empty() && !mids.empty()) {
+    ++ending->open;
+    api_->close_tracks(session_id, {mids, true, {}},
+                       [one_less](Result<TracksReply>) { one_less(); });
+  }
+  if (stream_publisher_) {
+    ++ending->open;
+    stream_publisher_->remove(one_less);
+  }
+  one_less();
 }
 
 }  // namespace cfr

@@ -16,6 +16,8 @@
 #include "negotiation/negotiator.h"
 #include "rtc/peer.h"
 #include "session/discovery.h"
+#include "session/network.h"
+#include "session/stream.h"
 #include "util/worker.h"
 
 namespace cfr {
@@ -28,6 +30,9 @@ struct SessionSettings {
   NegotiatorSettings negotiator;
   std::string turn_key_id;
   std::string turn_key_token;
+  StreamSettings stream;                   // the document to keep (sink) or to follow (source)
+  bool follow_stream = false;
+  std::vector<std::string> stream_tracks;  // names to play of it; empty = all
   unsigned retry_timeout_ms = 0;    // 0 = for ever
   unsigned wait_timeout_ms = 0;     // for tracks that do not appear; 0 = for ever
   unsigned suspect_after_ms = 3000;  // silence of the peer
@@ -36,7 +41,8 @@ struct SessionSettings {
 
 class Session : public std::enable_shared_from_this<Session>,
                 private Peer::Listener,
-                private Discovery::Listener {
+                private Discovery::Listener,
+                private StreamFollower::Listener {
  public:
   class Listener {
    public:
@@ -54,6 +60,13 @@ class Session : public std::enable_shared_from_this<Session>,
     virtual void on_remote_track(TrackId track, const std::string& session_id,
                                  const std::string& name) = 0;
     virtual void on_remote_track_ended(TrackId track) = 0;
+    // The track `before` goes on as `now`, from another session of its publisher.
+    virtual void on_remote_track_moved(TrackId before, TrackId now,
+                                       const std::string& session_id) = 0;
+    // Asked twice a second while connected: packets given to webrtcbin (sink), ever.
+    virtual uint64_t packets_sent() { return 0; }
+    // Twice a second while connected: a look at each track's own media (source).
+    virtual void on_watch() {}
     // Its media arrives on this blocked pad; call resume(pad) when it is linked.
     virtual void on_remote_pad(TrackId track, GstPad* webrtc_src) = 0;
     // Something that is being retried.
@@ -68,6 +81,8 @@ class Session : public std::enable_shared_from_this<Session>,
   // A track to publish; `rtp_caps` as SendChain reports them.
   void publish(TrackId track, std::string name, gref<GstCaps> rtp_caps);
   void drop(TrackId track);
+  // Its packets have really left: it can be announced to viewers.
+  void track_sending(TrackId track);
   // The tracks to play; replaces what was followed.
   void follow(std::vector<Publication> publications);
   // The webrtcbin asked for by on_new_peer_needed; a child of the element in READY or higher.
@@ -99,6 +114,8 @@ class Session : public std::enable_shared_from_this<Session>,
   void note(std::string line);
   void fetch_turn();
   void watch();
+  void check_peer();
+  void on_network_changed(bool available);
 
   // A completion that runs only while this session lives and the peer is the one of the call.
   template <class T>
@@ -110,6 +127,11 @@ class Session : public std::enable_shared_from_this<Session>,
   void on_track_gone(const std::string& session_id, const std::string& name) override;
   void on_publisher_missing(const std::string& session_id, const Error& error) override;
   void on_discovery_failed(Error error) override;
+  void on_stream(const StreamDocument& document) override;
+  void on_stream_ended() override;
+  void on_stream_missing() override;
+  void on_stream_failed(const Error& error, bool retrying) override;
+  void update_stream();
 
   // given
   Worker& worker_;
@@ -121,7 +143,10 @@ class Session : public std::enable_shared_from_this<Session>,
   Discovery discovery_;
   std::unique_ptr<ApiClient> api_;   // the exchange; cancelled with the peer
   std::unique_ptr<ApiClient> info_;  // discovery, TURN credentials
+  std::unique_ptr<StreamPublisher> stream_publisher_;
+  std::unique_ptr<StreamFollower> stream_follower_;
   Timer retry_timer_, stop_timer_, watch_timer_, retry_limit_timer_;
+  std::unique_ptr<Network> network_;
   // state
   gref<GstElement> webrtcbin_;       // given, until a Peer is made of it
   std::vector<std::function<void()>> waiting_for_peer_;
@@ -132,19 +157,28 @@ class Session : public std::enable_shared_from_this<Session>,
     gref<GstCaps> caps;
     std::string mid;     // "" until its exchange is complete
     bool announced = false;
+    bool sending = false;
   };
   std::map<TrackId, Published> published_;
-  std::map<std::pair<std::string, std::string>, TrackId> remote_tracks_;
+  using RemoteName = std::pair<std::string, std::string>;  // session, track
+  std::map<RemoteName, TrackId> remote_tracks_;
+  // While a follow() is under way: what came and went, to see who only moved.
+  bool following_ = false;
+  std::vector<RemoteName> found_, gone_;
   std::map<std::string, TrackId> tracks_by_mid_;
   TrackId next_remote_ = 1;
   ConnectionState state_ = ConnectionState::fresh;
   bool peer_connected_ = false;
+  // Of the watchdog; times in microseconds of the monotonic clock.
+  uint64_t heard_packets_ = 0, sent_packets_ = 0;
+  int64_t heard_at_ = 0;
+  int64_t network_changed_at_ = 0;
   bool stopped_ = false;
+  bool stream_announced_ = false;
   unsigned peer_number_ = 0;  // rises with each NewPeer; completions of earlier ones are ignored
   std::deque<Action> queue_;
   bool running_ = false;
   std::deque<std::string> history_;
-  std::string pending_sdp_;
 };
 
 const char* to_string(ConnectionState state);
