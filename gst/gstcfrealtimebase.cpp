@@ -28,7 +28,16 @@ enum {
   PROP_CONNECTION_STATE,
   PROP_MAX_RETRIES,
   PROP_RETRY_TIMEOUT,
+  PROP_TURN_KEY_ID,
+  PROP_TURN_KEY_TOKEN,
+  PROP_TURN_KEY_TOKEN_FILE,
+  PROP_TURN_SERVERS,
+  PROP_STREAM_URL,
+  PROP_STREAM_TOKEN,
+  PROP_STREAM_TOKEN_FILE,
 };
+enum { SIGNAL_REQUEST_TOKEN, SIGNAL_COUNT };
+guint signals[SIGNAL_COUNT];
 
 enum GstCfRealtimeIceTransportPolicy { ICE_TRANSPORT_POLICY_ALL, ICE_TRANSPORT_POLICY_RELAY };
 
@@ -59,6 +68,28 @@ bool is_loopback(const std::string& host) {
   if (g_ascii_strcasecmp(host.c_str(), "localhost") == 0) return true;
   g_autoptr(GInetAddress) address = g_inet_address_new_from_string(host.c_str());
   return address && g_inet_address_get_is_loopback(address);
+}
+
+cfr::Error config_error(std::string message) {
+  cfr::Error error;
+  error.kind = cfr::ErrorKind::config;
+  error.message = std::move(message);
+  return error;
+}
+
+// A secret from its property, else its file, else the environment; "" if none is set.
+cfr::Result<std::string> secret(const char* property, const std::string& value,
+                                const std::string& file, const char* variable) {
+  if (!value.empty()) return value;
+  if (file.empty()) return from_environment(variable);
+  g_autofree char* contents = nullptr;
+  g_autoptr(GError) error = nullptr;
+  if (!g_file_get_contents(file.c_str(), &contents, nullptr, &error))
+    return config_error(std::string(property) + "-file cannot be read: " + error->message + ".");
+  std::string text = g_strstrip(contents);
+  if (text.empty())
+    return config_error("The file " + file + " of " + property + "-file is empty.");
+  return text;
 }
 
 struct Domain {
@@ -161,19 +192,18 @@ void ElementState::call_async(std::function<void()> task) {
 
 // --- start and stop --------------------------------------------------------------------------
 
-Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
-  ElementSettings given;
+ElementSettings ElementState::settings() const {
   GST_OBJECT_LOCK(element_);
-  given = settings_;
+  ElementSettings copy = settings_;
+  GST_OBJECT_UNLOCK(element_);
+  return copy;
+}
+
+Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
+  ElementSettings given = this->settings();
+  GST_OBJECT_LOCK(element_);
   bool api_url_set = api_url_set_;
   GST_OBJECT_UNLOCK(element_);
-
-  auto config_error = [](std::string message) {
-    Error error;
-    error.kind = ErrorKind::config;
-    error.message = std::move(message);
-    return error;
-  };
   SessionSettings settings;
   std::string url = from_environment("CFREALTIME_API_URL");
   if (api_url_set || url.empty()) url = given.api_url;
@@ -186,19 +216,10 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
     return config_error(
         "No app id. Set the property app-id or the environment variable CFREALTIME_APP_ID.");
 
-  if (!given.app_secret.empty()) {
-    settings.api.token = given.app_secret;
-  } else if (!given.app_secret_file.empty()) {
-    g_autofree char* contents = nullptr;
-    g_autoptr(GError) error = nullptr;
-    if (!g_file_get_contents(given.app_secret_file.c_str(), &contents, nullptr, &error))
-      return config_error("The app secret cannot be read from app-secret-file: " +
-                          std::string(error->message) + ".");
-    settings.api.token = g_strstrip(contents);
-    if (settings.api.token.empty()) return config_error("The file of app-secret-file is empty.");
-  } else {
-    settings.api.token = from_environment("CFREALTIME_APP_SECRET");
-  }
+  auto app_secret = secret("app-secret", given.app_secret, given.app_secret_file,
+                           "CFREALTIME_APP_SECRET");
+  if (!app_secret) return app_secret.error();
+  settings.api.token = *app_secret;
   // A proxy of the user's own may add the secret; the service itself never does without.
   if (settings.api.token.empty() && host_of(settings.api.api_url) == host_of(kDefaultApiUrl))
     return config_error(
@@ -211,6 +232,43 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   settings.negotiator.max_retries = given.max_retries;
   settings.negotiator.seed = (uint64_t(g_random_int()) << 32) | g_random_int();
   settings.retry_timeout_ms = given.retry_timeout_s * 1000;
+  settings.turn_key_id =
+      given.turn_key_id.empty() ? from_environment("CFREALTIME_TURN_KEY_ID") : given.turn_key_id;
+  if (!settings.turn_key_id.empty()) {
+    auto token = secret("turn-key-token", given.turn_key_token, given.turn_key_token_file,
+                        "CFREALTIME_TURN_KEY_TOKEN");
+    if (!token) return token.error();
+    if (token->empty())
+      return config_error(
+          "turn-key-id is set but no TURN token. Set CFREALTIME_TURN_KEY_TOKEN in the environment, "
+          "or one of the properties turn-key-token-file and turn-key-token.");
+    settings.turn_key_token = *token;
+  }
+  g_auto(GStrv) turn_servers = g_strsplit(given.turn_servers.c_str(), ",", -1);
+  for (char** server = turn_servers; *server; ++server) {
+    std::string uri = g_strstrip(*server);
+    if (uri.empty()) continue;
+    if (uri.rfind("turn://", 0) != 0 && uri.rfind("turns://", 0) != 0)
+      return config_error(
+          "turn-servers is a list of turn://user:password@host:port?transport=udp, separated by "
+          "commas (turns:// for TLS; user and password percent-encoded).");
+    settings.peer.turn_servers.push_back(uri);
+  }
+  if (given.relay_only && settings.turn_key_id.empty() && settings.peer.turn_servers.empty())
+    return config_error(
+        "ice-transport-policy=relay needs a TURN server: set turn-key-id or turn-servers.");
+
+  settings.stream.url = given.stream_url;
+  settings.follow_stream = is_source_;
+  if (!given.stream_url.empty()) {
+    auto stream_url = check_api_url(given.stream_url);
+    if (!stream_url)
+      return config_error("stream-url is not an http or https URL: " + given.stream_url + ".");
+    auto token = secret("stream-token", given.stream_token, given.stream_token_file,
+                        "CFREALTIME_STREAM_TOKEN");
+    if (!token) return token.error();
+    settings.stream.token = *token;
+  }
   *ca_file = given.tls_ca_file;
   adjust(settings);
   return settings;
@@ -353,6 +411,28 @@ void ElementState::on_new_peer_needed() {
   });
 }
 
+// The file may hold a newer secret, and the application may know one; both may take their time.
+bool ElementState::on_token_refused() {
+  ElementSettings given = settings();
+  bool from_file = given.app_secret.empty() && !given.app_secret_file.empty();
+  bool handled = g_signal_has_handler_pending(element_, signals[SIGNAL_REQUEST_TOKEN], 0, FALSE);
+  if (!from_file && !handled) return false;
+  call_async([this, given, from_file, handled] {
+    std::string token;
+    if (from_file) {
+      auto read = secret("app-secret", "", given.app_secret_file, "");
+      if (read) token = *read;
+    }
+    if (handled) {
+      g_autofree char* answer = nullptr;
+      g_signal_emit(element_, signals[SIGNAL_REQUEST_TOKEN], 0, &answer);
+      if (answer) token = answer;
+    }
+    post([token](Session& session) { session.token_renewed(token); });
+  });
+  return true;
+}
+
 bool ElementState::swallow_message(GstMessage* message) {
   GstMessageType type = GST_MESSAGE_TYPE(message);
   if (type != GST_MESSAGE_ERROR && type != GST_MESSAGE_WARNING && type != GST_MESSAGE_EOS)
@@ -442,6 +522,13 @@ void ElementState::set_property(guint id, const GValue* value, GParamSpec* pspec
     case PROP_TLS_CA_FILE: settings_.tls_ca_file = text(); break;
     case PROP_MAX_RETRIES: settings_.max_retries = g_value_get_int(value); break;
     case PROP_RETRY_TIMEOUT: settings_.retry_timeout_s = g_value_get_uint(value); break;
+    case PROP_TURN_KEY_ID: settings_.turn_key_id = text(); break;
+    case PROP_TURN_KEY_TOKEN: settings_.turn_key_token = text(); break;
+    case PROP_TURN_KEY_TOKEN_FILE: settings_.turn_key_token_file = text(); break;
+    case PROP_TURN_SERVERS: settings_.turn_servers = text(); break;
+    case PROP_STREAM_URL: settings_.stream_url = text(); break;
+    case PROP_STREAM_TOKEN: settings_.stream_token = text(); break;
+    case PROP_STREAM_TOKEN_FILE: settings_.stream_token_file = text(); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(element_, id, pspec);
   }
   GST_OBJECT_UNLOCK(element_);
@@ -465,6 +552,10 @@ void ElementState::get_property(guint id, GValue* value, GParamSpec* pspec) {
     case PROP_CONNECTION_STATE: g_value_set_enum(value, int(connection_)); break;
     case PROP_MAX_RETRIES: g_value_set_int(value, settings_.max_retries); break;
     case PROP_RETRY_TIMEOUT: g_value_set_uint(value, settings_.retry_timeout_s); break;
+    case PROP_TURN_KEY_ID: give(settings_.turn_key_id); break;
+    case PROP_TURN_KEY_TOKEN_FILE: give(settings_.turn_key_token_file); break;
+    case PROP_STREAM_URL: give(settings_.stream_url); break;
+    case PROP_STREAM_TOKEN_FILE: give(settings_.stream_token_file); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(element_, id, pspec);
   }
   GST_OBJECT_UNLOCK(element_);
@@ -518,6 +609,8 @@ static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
   GST_BIN_CLASS(klass)->handle_message = gst_cf_realtime_base_handle_message;
 
   const auto rw = GParamFlags(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
+  const auto wo =
+      GParamFlags(G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
   const auto ro = GParamFlags(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
   g_object_class_install_property(
       object_class, PROP_APP_ID,
@@ -581,6 +674,60 @@ static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
                         "Seconds without a connection after which an error is posted "
                         "(0 = for ever)",
                         0, G_MAXUINT / 1000, 0, rw));
+
+  g_object_class_install_property(
+      object_class, PROP_TURN_KEY_ID,
+      g_param_spec_string("turn-key-id", "TURN key id",
+                          "Id of a Realtime TURN key; its credentials are fetched for each "
+                          "connection (NULL = environment variable CFREALTIME_TURN_KEY_ID, else no "
+                          "TURN)",
+                          nullptr, rw));
+  g_object_class_install_property(
+      object_class, PROP_TURN_KEY_TOKEN,
+      g_param_spec_string("turn-key-token", "TURN key token",
+                          "API token of the TURN key; can be written but not read (NULL = "
+                          "turn-key-token-file, then environment variable "
+                          "CFREALTIME_TURN_KEY_TOKEN)",
+                          nullptr, wo));
+  g_object_class_install_property(
+      object_class, PROP_TURN_KEY_TOKEN_FILE,
+      g_param_spec_string("turn-key-token-file", "TURN key token file",
+                          "File that holds the API token of the TURN key", nullptr, rw));
+  // Written only, since it holds passwords.
+  g_object_class_install_property(
+      object_class, PROP_TURN_SERVERS,
+      g_param_spec_string("turn-servers", "TURN servers",
+                          "TURN servers of your own, separated by commas: "
+                          "turn://user:password@host:port?transport=udp (or tcp; turns:// for TLS; "
+                          "user and password percent-encoded); can be written but not read",
+                          nullptr, wo));
+  g_object_class_install_property(
+      object_class, PROP_STREAM_URL,
+      g_param_spec_string("stream-url", "Stream URL",
+                          "URL of the stream document, which says where the stream is now: the "
+                          "sink keeps it there (PUT, DELETE), the source follows it and needs no "
+                          "session-id",
+                          nullptr, rw));
+  g_object_class_install_property(
+      object_class, PROP_STREAM_TOKEN,
+      g_param_spec_string("stream-token", "Stream token",
+                          "Bearer token for stream-url; can be written but not read (NULL = "
+                          "stream-token-file, then environment variable CFREALTIME_STREAM_TOKEN)",
+                          nullptr, wo));
+  g_object_class_install_property(
+      object_class, PROP_STREAM_TOKEN_FILE,
+      g_param_spec_string("stream-token-file", "Stream token file",
+                          "File that holds the bearer token for stream-url", nullptr, rw));
+
+  /**
+   * GstCfRealtimeBase::request-token:
+   *
+   * The API refused the token (HTTP 401). Return another one, for instance a fresh short-lived
+   * token of your own backend, or NULL to give up. Emitted on a thread where it may take its time.
+   */
+  signals[SIGNAL_REQUEST_TOKEN] =
+      g_signal_new("request-token", G_TYPE_FROM_CLASS(klass), G_SIGNAL_RUN_LAST, 0,
+                   g_signal_accumulator_first_wins, nullptr, nullptr, G_TYPE_STRING, 0);
 
   gst_type_mark_as_plugin_api(gst_cf_realtime_base_get_type(), GstPluginAPIFlags(0));
   gst_type_mark_as_plugin_api(gst_cf_realtime_ice_transport_policy_get_type(),

@@ -36,6 +36,8 @@ namespace cfr {
 // Values of the properties; under the object lock.
 struct ElementSettings {
   std::string app_id, app_secret, app_secret_file, api_url, stun_server, tls_ca_file;
+  std::string turn_key_id, turn_key_token, turn_key_token_file, turn_servers;
+  std::string stream_url, stream_token, stream_token_file;
   bool relay_only = false;
   int max_retries = -1;
   unsigned retry_timeout_s = 0;
@@ -71,6 +73,7 @@ class ElementState : public Session::Listener {
   // Session::Listener
   void on_connection_state(ConnectionState state) override;
   void on_new_peer_needed() override;
+  bool on_token_refused() override;
   void on_warning(const Error& error) override;
   void on_error(const Error& error) override;
 
@@ -88,6 +91,7 @@ class ElementState : public Session::Listener {
   void stopped();
   bool add_webrtcbin();
   Result<SessionSettings> session_settings(std::string* ca_file);
+  ElementSettings settings() const;
 
   GstCfRealtimeBase* element_;
   const bool is_source_;

@@ -91,6 +91,7 @@ class SrcState : public cfr::ElementState {
   std::string session_id_, wanted_tracks_;
   guint latency_ms_ = kDefaultLatencyMs;
   guint wait_timeout_s_ = 0;
+  bool follows_stream_ = false;
   unsigned next_audio_ = 0, next_video_ = 0;
 };
 
@@ -139,10 +140,15 @@ void SrcState::adjust(cfr::SessionSettings& settings) {
   GST_OBJECT_LOCK(element());
   settings.peer.latency_ms = latency_ms_;
   settings.wait_timeout_ms = wait_timeout_s_ * 1000;
+  follows_stream_ = !settings.stream.url.empty();
+  g_auto(GStrv) names = g_strsplit(wanted_tracks_.c_str(), ",", -1);
+  for (char** name = names; follows_stream_ && *name; ++name)
+    if (*g_strstrip(*name)) settings.stream_tracks.push_back(*name);
   GST_OBJECT_UNLOCK(element());
 }
 
 void SrcState::on_started(cfr::Session& session) {
+  if (follows_stream_) return;
   std::string problem;
   auto wanted = publications(&problem);
   if (!problem.empty()) {
@@ -441,6 +447,7 @@ void SrcState::set_own_property(guint id, const GValue* value) {
   GST_OBJECT_UNLOCK(element());
   if (id == PROP_SESSION_ID || id == PROP_TRACKS) {
     post([this](cfr::Session& session) {
+      if (follows_stream_) return;  // the document says what to play
       std::string problem;
       auto wanted = publications(&problem);
       if (!problem.empty()) GST_DEBUG_OBJECT(element(), "%s", problem.c_str());

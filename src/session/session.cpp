@@ -221,8 +221,11 @@ void Session::on_publisher_missing(const std::string& session_id, const Error& e
 
 void Session::on_discovery_failed(Error error) {
   if (stopped_) return;
-  set_state(ConnectionState::failed);
-  listener_.on_error(error);
+  renew_token([this, error = std::move(error)](bool renewed) {
+    if (renewed) return;  // the next poll uses it
+    set_state(ConnectionState::failed);
+    listener_.on_error(error);
+  });
 }
 
 void Session::ignore(GstPad* pad) {
@@ -470,6 +473,26 @@ void Session::on_network_changed(bool available) {
   run(negotiator_.on_timer());
 }
 
+// --- the token -------------------------------------------------------------------------------
+
+void Session::renew_token(std::function<void(bool)> then) {
+  waiting_for_token_.push_back(std::move(then));
+  if (waiting_for_token_.size() > 1) return;  // asked already
+  note("> token refused");
+  if (!listener_.on_token_refused()) token_renewed("");
+}
+
+void Session::token_renewed(std::string token) {
+  if (stopped_) return;
+  bool renewed = !token.empty() && token != settings_.api.token;
+  if (renewed) {
+    settings_.api.token = token;
+    api_->set_token(token);
+    info_->set_token(std::move(token));
+  }
+  for (auto& then : std::exchange(waiting_for_token_, {})) then(renewed);
+}
+
 // --- actions ---------------------------------------------------------------------------------
 
 template <class T>
@@ -478,6 +501,15 @@ std::function<void(Result<T>)> Session::feed(const char* name,
   return [this, name, input, number = peer_number_, weak = weak_from_this()](Result<T> result) {
     auto alive = weak.lock();
     if (!alive || stopped_ || number != peer_number_) return;
+    if (!result && result.error().kind == ErrorKind::unauthorized) {
+      // With another token the same request may be repeated: it was not acted upon.
+      renew_token([this, input, number, error = result.error()](bool renewed) mutable {
+        if (number != peer_number_) return;
+        if (renewed) error.kind = ErrorKind::busy;
+        run((negotiator_.*input)(Result<T>(std::move(error))));
+      });
+      return;
+    }
     note(std::string("> ") + name +
          (result ? std::string(" ok")
                  : std::string(" ") + to_string(result.error().kind) + " " + result.error().code));

@@ -69,6 +69,9 @@ class Session : public std::enable_shared_from_this<Session>,
     virtual void on_watch() {}
     // Its media arrives on this blocked pad; call resume(pad) when it is linked.
     virtual void on_remote_pad(TrackId track, GstPad* webrtc_src) = 0;
+    // The API refused the token: call token_renewed() soon, from anywhere but inside this call.
+    // False: there is no way to get another.
+    virtual bool on_token_refused() { return false; }
     // Something that is being retried.
     virtual void on_warning(const Error& error) = 0;
     // Final; nothing follows.
@@ -94,6 +97,9 @@ class Session : public std::enable_shared_from_this<Session>,
   void ignore(GstPad* pad);
   // Media of a received track stopped; asks the API sooner than the next poll.
   void media_stopped();
+
+  // Another token after on_token_refused(); the one that was refused, or "", ends in an error.
+  void token_renewed(std::string token);
 
   // Closes the tracks at the SFU, bounded by timeout_ms, and calls `done` once; nothing else is
   // called any more.
@@ -132,6 +138,8 @@ class Session : public std::enable_shared_from_this<Session>,
   void on_stream_missing() override;
   void on_stream_failed(const Error& error, bool retrying) override;
   void update_stream();
+  // Asks for another token; `then` learns whether there is one.
+  void renew_token(std::function<void(bool renewed)> then);
 
   // given
   Worker& worker_;
@@ -150,6 +158,7 @@ class Session : public std::enable_shared_from_this<Session>,
   // state
   gref<GstElement> webrtcbin_;       // given, until a Peer is made of it
   std::vector<std::function<void()>> waiting_for_peer_;
+  std::vector<std::function<void(bool)>> waiting_for_token_;
   enum class Turn { none, fetching, ready } turn_ = Turn::none;
   std::vector<std::string> turn_servers_;
   struct Published {
