@@ -72,6 +72,8 @@ class Peer {
   GstPad* sink_pad(uint32_t track);
   // Lets a pad given to on_peer_pad flow.
   void resume(GstPad* pad);
+  // Nobody wants a pad given to on_peer_pad: its packets are thrown away from now on, unblocked.
+  void ignore(GstPad* pad);
 
   // Packets that have arrived over the connection, padding and retransmissions included; for
   // watchdogs. Monotonic, cheap.
@@ -92,8 +94,9 @@ class Peer {
   // No callback after this. Disconnects from webrtcbin; the element disposes of it.
   void close();
 
+  struct State;  // the inside
+
  private:
-  struct State;
   std::shared_ptr<State> state_;
 };
 
