@@ -1,0 +1,136 @@
+#!/bin/sh
+# Installs what the tests need, builds, runs the suites, and says as its last line
+#   N passed, N failed, N skipped
+# counted by test case. Exits 0 only if something passed and nothing failed.
+#
+#   tests/run.sh                   everything
+#   tests/run.sh unit loop         these parts: unit element loop docs browser, and asan, which is
+#                                  unit, element and loop again under the address, leak and
+#                                  undefined-behaviour sanitizers, in a build of its own
+#
+# Options: --no-install            trust that all packages are there
+#          --build-dir DIR         instead of build/ (the sanitizers' is DIR-asan)
+#          -DNAME=VALUE            to meson, e.g. -Dapi-schema=/path/of/the/openapi.yaml
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$here")
+build=$top/build
+install=yes
+parts=
+meson_options=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --no-install) install=no ;;
+    --build-dir)
+      shift
+      mkdir -p "$1"
+      build=$(cd "$1" && pwd)
+      ;;
+    -D*) meson_options="$meson_options $1" ;;
+    unit | element | loop | docs | browser | asan) parts="$parts $1" ;;
+    -h | --help)
+      sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p'
+      exit 0
+      ;;
+    *)
+      echo "$0: no part '$1'; see $0 --help" >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
+[ -n "$parts" ] || parts='unit element loop docs browser asan'
+wants() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
+
+# Nothing of the caller's world: no registry, settings or secrets of theirs.
+unset GST_PLUGIN_PATH GST_PLUGIN_PATH_1_0 GST_REGISTRY_1_0 GST_DEBUG GST_DEBUG_FILE MAKEFLAGS
+unset CFREALTIME_APP_ID CFREALTIME_APP_SECRET CFREALTIME_API_URL DISPLAY WAYLAND_DISPLAY
+export LC_ALL=C.UTF-8 GIO_USE_PROXY_RESOLVER=dummy GSETTINGS_BACKEND=memory GIO_USE_VFS=local
+
+if [ "$install" = yes ]; then
+  groups=tests
+  wants browser && groups='tests browser'
+  # shellcheck disable=SC2086
+  "$here/packages.sh" $groups
+fi
+
+step() { printf '\n== %s\n' "$*"; }
+started=$(date +%s)
+failed_steps=0
+
+# setup DIR OPTION...: configures and builds; the log is shown only when it fails.
+setup() {
+  dir=$1
+  shift
+  step "building $(basename "$dir")"
+  mkdir -p "$dir"
+  if [ -f "$dir/build.ninja" ]; then
+    set -- configure "$dir" -Dtests=enabled -Dlocal-sfu=enabled "$@"
+  else
+    set -- setup "$dir" "$top" -Dtests=enabled -Dlocal-sfu=enabled "$@"
+  fi
+  # shellcheck disable=SC2086 # words
+  if ! meson "$@" $meson_options >"$dir/configure.log" 2>&1; then
+    cat "$dir/configure.log"
+    return 1
+  fi
+  if ! ninja -C "$dir" >"$dir/build.log" 2>&1; then
+    cat "$dir/build.log"
+    return 1
+  fi
+  grep -c 'warning:' "$dir/build.log" | sed 's/^0$//; s/$/ compiler warnings/; s/^ .*//' | grep . || true
+  # The system's plugins are scanned once here, not by every test at once.
+  GST_REGISTRY=$dir/registry.bin gst-inspect-1.0 fakesink >/dev/null 2>&1 || true
+}
+
+# run DIR NAME SUITES MESON-ARGUMENT...
+run() {
+  dir=$1 name=$2 suites=$3
+  shift 3
+  step "$name"
+  for suite in $suites; do
+    set -- "$@" --suite "$suite"
+  done
+  # What passed and failed is read from the logs; meson's own exit code adds crashes of meson.
+  (cd "$dir" && GST_REGISTRY=$dir/registry.bin CFREALTIME_REQUEST_LOG_DIR=$dir/requests \
+    meson test -C "$dir" --no-rebuild --logbase "$name" "$@") || true
+  [ -f "$dir/meson-logs/$name.json" ] || failed_steps=$((failed_steps + 1))
+}
+
+rm -f "$build"/meson-logs/run-*.json "$build"/meson-logs/run-*.junit.xml \
+  "$build"-asan/meson-logs/run-*.json "$build"-asan/meson-logs/run-*.junit.xml
+
+if wants unit || wants element || wants loop || wants docs || wants browser; then
+  if setup "$build"; then
+    plain=
+    for suite in unit element; do wants $suite && plain="$plain $suite"; done
+    [ -z "$plain" ] || run "$build" run-plain "$plain"
+    # Media in real time on two cores: one at a time, so that a deadline means something.
+    wants loop && run "$build" run-loop loop --num-processes 1
+    wants docs && run "$build" run-docs docs --num-processes 1
+    if wants browser; then
+      if "$here/browser/install.sh"; then
+        run "$build" run-browser browser --num-processes 1
+      else
+        failed_steps=$((failed_steps + 1))
+      fi
+    fi
+  else
+    failed_steps=$((failed_steps + 1))
+  fi
+fi
+
+if wants asan; then
+  if setup "$build-asan" -Db_sanitize=address,undefined -Db_lundef=false -Dexamples=disabled \
+    -Dbuildtype=debugoptimized; then
+    run "$build-asan" run-asan 'unit element' --setup asan
+    run "$build-asan" run-asan-loop loop --setup asan --num-processes 1
+  else
+    failed_steps=$((failed_steps + 1))
+  fi
+fi
+
+step "$(($(date +%s) - started)) s"
+exec /usr/bin/python3 "$here/support/summary.py" --also-failed "$failed_steps" \
+  "$build/meson-logs" "$build-asan/meson-logs"
