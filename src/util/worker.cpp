@@ -96,7 +96,9 @@ bool Worker::call(const Task& task) {
       meeting->changed.notify_one();
     }
   };
-  auto signal = std::make_shared<Signal>(Signal{meeting});
+  // Made in place: a temporary's destructor would already signal.
+  auto signal = std::make_shared<Signal>();
+  signal->meeting = meeting;
   post([&task, signal] {
     task();
     std::lock_guard lock(signal->meeting->mutex);
