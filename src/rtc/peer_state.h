@@ -16,6 +16,7 @@
 #include "rtc/mailbox.h"
 #include "rtc/pad_gate.h"
 #include "rtc/peer.h"
+#include "rtc/rtp_header.h"
 #include "rtc/sdp.h"
 #include "rtc/webrtc_call.h"
 

@@ -141,16 +141,4 @@ class SdpDialog {
   int mid_extension_id_ = 0;
 };
 
-// What an RTP packet says in its header (RFC 3550 5.1, RFC 8285). `mid_id`: 0 = do not look.
-struct RtpHeader {
-  uint32_t ssrc = 0;
-  int payload = -1;  // -1 = not RTP
-  std::string mid;
-};
-RtpHeader read_rtp_header(const uint8_t* data, size_t size, int mid_id);
-
-// Hash of a PEM certificate in the form of a=fingerprint; "" if it is not one, or if `algorithm` is
-// none of sha-256, sha-384, sha-512 (RFC 8122).
-std::string certificate_fingerprint(const std::string& pem, const std::string& algorithm);
-
 }  // namespace cfr
