@@ -92,9 +92,8 @@ run() {
   for suite in $suites; do
     set -- "$@" --suite "$suite"
   done
-  # What passed and failed is read from the logs; meson's own exit code adds crashes of meson.
-  (cd "$dir" && GST_REGISTRY=$dir/registry.bin CFREALTIME_REQUEST_LOG_DIR=$dir/requests \
-    meson test -C "$dir" --no-rebuild --logbase "$name" "$@") || true
+  # What passed and failed is read from the log.
+  meson test -C "$dir" --no-rebuild --logbase "$name" "$@" || true
   [ -f "$dir/meson-logs/$name.json" ] || failed_steps=$((failed_steps + 1))
 }
 

@@ -4,8 +4,8 @@
   validate_requests.py [--openapi FILE] -- PROGRAM ARGUMENT...
   validate_requests.py [--openapi FILE] --log FILE...      of calls recorded before
 
-The program appends to the file that CFREALTIME_REQUEST_LOG names what GET /debug/requests of the
-local SFU gives, one call a line. The exit code is the program's, or 1 for a violation.
+The program leaves in the folder that CFREALTIME_REQUEST_LOG names what GET /debug/requests of the
+local SFU gives, one file a test. The exit code is the program's, or 1 for a violation.
 """
 
 import argparse
@@ -32,16 +32,17 @@ def main():
     code = 0
     with tempfile.TemporaryDirectory() as directory:
         if arguments.program:
-            log = os.path.join(directory, "requests.jsonl")
-            environment = dict(os.environ, CFREALTIME_REQUEST_LOG=log)
+            environment = dict(os.environ, CFREALTIME_REQUEST_LOG=directory)
             code = subprocess.run(arguments.program, env=environment, check=False).returncode
-            if os.path.exists(log):
-                logs.append(log)
-        records = []
+            logs += [os.path.join(directory, name) for name in sorted(os.listdir(directory))]
+        known = 0
+        problems = []
         for log in logs:
             with open(log, "rb") as file:
-                records += api_schema.records_of(file.read())
-    problems, known = api_schema.check_all(records, schemas)
+                records = api_schema.records_of(file.read())
+            of_log, known_of_log = api_schema.check_all(records, schemas)
+            known += known_of_log
+            problems += [f"{os.path.basename(log)}: {problem}" for problem in of_log]
     for problem in problems[:100]:
         print(f"SCHEMA {problem}", file=sys.stderr)
     names = " and ".join(schema.name for schema in schemas)
