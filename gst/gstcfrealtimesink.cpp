@@ -329,6 +329,7 @@ void SinkState::on_peer_dropped() {
 
 void SinkState::on_stopped() {
   eos_timer_.cancel();
+  for (const PadRef& pad : pads()) pad->chain->rearm();
   GST_OBJECT_LOCK(element());
   for (const PadRef& pad : pads_) {
     pad->track = 0;

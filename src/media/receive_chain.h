@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "media/codecs.h"
 #include "util/gst_ref.h"
@@ -25,6 +26,10 @@ class ReceiveChain {
   // Floating until added; always-pads "sink" (RTP) and "src".
   GstElement* bin() const;
   const Codec& codec() const;
+
+  // What downstream sees; before configure. Takes the tags.
+  void set_stream_id(const std::string& stream_id);
+  void set_tags(GstTagList* tags);
 
   // What to give, from what the peer of the element's pad accepts: raw if it takes raw, else
   // encoded, else RTP. Error peer if none fits. Builds the elements and syncs their state with the

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "media/codecs.h"
 #include "util/error.h"
@@ -33,6 +34,13 @@ class SendChain {
   // Floating until added to the element; its always-pads: "sink" (accepts sendable_caps(kind)),
   // "src" (RTP, to be linked by connect).
   GstElement* bin() const;
+
+  // The media section its packets will name in the MID header extension (RFC 8843); before connect.
+  void set_mid(const std::string& mid);
+  // Packets given to webrtcbin since construction. Any thread.
+  uint64_t packets() const;
+  // Forgets the input's caps, so that on_caps tells them again; while its state is READY or lower.
+  void rearm();
 
   // Links "src" to webrtcbin's sink pad (both children of the element), lets packets through and
   // asks the encoder for a key frame. Any thread; not while a lock is held.

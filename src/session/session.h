@@ -148,9 +148,9 @@ class Session : public std::enable_shared_from_this<Session>,
   // owned
   Negotiator negotiator_;
   std::unique_ptr<Peer> peer_;
-  Discovery discovery_;
   std::unique_ptr<ApiClient> api_;   // the exchange; cancelled with the peer
   std::unique_ptr<ApiClient> info_;  // discovery, TURN credentials
+  Discovery discovery_;
   std::unique_ptr<StreamPublisher> stream_publisher_;
   std::unique_ptr<StreamFollower> stream_follower_;
   Timer retry_timer_, stop_timer_, watch_timer_, retry_limit_timer_;
