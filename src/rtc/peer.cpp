@@ -220,11 +220,7 @@ void Peer::State::wait_for_candidates() {
   find_transport();
   waiting_for_candidates_ = true;
   check_gathering();
-  if (!waiting_for_candidates_) return;
-  if (!candidates_.empty()) {
-    finish_local();
-    return;
-  }
+  if (!candidates_.empty()) finish_soon();
   candidate_timer_.start(worker_, kCandidateWaitMs, [weak = weak_from_this()] {
     if (auto self = weak.lock(); self && self->waiting_for_candidates_) self->finish_local();
   });
@@ -232,8 +228,11 @@ void Peer::State::wait_for_candidates() {
 
 void Peer::State::on_candidate(std::string candidate) {
   if (candidates_.size() < 64) candidates_.push_back(std::move(candidate));
-  if (!waiting_for_candidates_) return;
-  // Those that came in the same breath are queued behind this one.
+  if (waiting_for_candidates_) finish_soon();
+}
+
+// After the candidates that are already queued.
+void Peer::State::finish_soon() {
   link().post([id = exchange_](State& self) {
     if (self.waiting_for_candidates_ && self.exchange_ == id) self.finish_local();
   });

@@ -98,7 +98,7 @@ void Peer::State::check_gathering() {
     g_object_get(webrtcbin_.get(), "ice-gathering-state", &state, nullptr);
     gathered_ = state == GST_WEBRTC_ICE_GATHERING_STATE_COMPLETE;
   }
-  if (gathered_ && waiting_for_candidates_) finish_local();
+  if (gathered_ && waiting_for_candidates_) finish_soon();
 }
 
 // webrtcbin's connection-state waits for sections that are not yet negotiated; the one transport of

@@ -1,5 +1,6 @@
 // Peer's media side: which pad of webrtcbin belongs to which section.
 #include <gst/gst.h>
+#include <gst/rtp/rtp.h>
 
 #include <algorithm>
 
@@ -57,11 +58,28 @@ GstPadProbeReturn count_packets(GstPad*, GstPadProbeInfo* info, gpointer data) {
   return GST_PAD_PROBE_OK;
 }
 
+struct RtpbinWatch {
+  Link link;
+  std::shared_ptr<Peer::State::Counters> counters;
+};
+
+// With rtpbin's lock held.
 void on_rtpbin_pad(GstElement*, GstPad* pad, gpointer data) {
-  const auto& counters = *static_cast<std::shared_ptr<Peer::State::Counters>*>(data);
+  const auto& [link, counters] = *static_cast<RtpbinWatch*>(data);
   std::atomic<uint64_t>* count = nullptr;
   if (g_str_has_prefix(GST_PAD_NAME(pad), "recv_rtcp_sink_")) count = &counters->rtcp;
   if (g_str_has_prefix(GST_PAD_NAME(pad), "recv_rtp_sink_")) count = &counters->rtp;
+  if (g_str_has_prefix(GST_PAD_NAME(pad), "send_rtcp_src_")) {
+    // once, when the first RTCP packet has left
+    gst_pad_add_probe(
+        pad, GST_PAD_PROBE_TYPE_BUFFER,
+        [](GstPad*, GstPadProbeInfo*, gpointer d) {
+          static_cast<Link*>(d)->post([](Peer::State& self) { self.pace_rtcp(false); });
+          return GST_PAD_PROBE_REMOVE;
+        },
+        new Link(link), [](gpointer p) { delete static_cast<Link*>(p); });
+    link.post([](Peer::State& self) { self.pace_rtcp(true); });
+  }
   if (!count) return;
   gst_pad_add_probe(
       pad, static_cast<GstPadProbeType>(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
@@ -122,8 +140,25 @@ void Peer::State::watch_pads() {
   connect(G_OBJECT(webrtcbin_.get()), "pad-added", G_CALLBACK(cfr::on_pad_added), link());
   connect(G_OBJECT(webrtcbin_.get()), "pad-removed", G_CALLBACK(cfr::on_pad_removed), link());
   if (!rtpbin_) return;
-  connect(G_OBJECT(rtpbin_.get()), "pad-added", G_CALLBACK(on_rtpbin_pad), counters_);
+  connect(G_OBJECT(rtpbin_.get()), "pad-added", G_CALLBACK(on_rtpbin_pad),
+          RtpbinWatch{link(), counters_});
   connect(G_OBJECT(rtpbin_.get()), "new-jitterbuffer", G_CALLBACK(on_jitter_buffer), link());
+}
+
+// GStreamer plans RTCP for a session of 64 kbit/s: a NACK or PLI then waits several hundred
+// milliseconds for the next one, and up to a second for the first. With a realistic bandwidth
+// feedback leaves at once (RFC 4585 3.5), and the regular reports come about once a second, as
+// browsers'. The first report, before which no feedback is allowed, comes early under the rules of
+// AVP.
+void Peer::State::pace_rtcp(bool at_start) {
+  if (!rtpbin_) return;
+  GObject* session = nullptr;
+  g_signal_emit_by_name(rtpbin_.get(), "get-internal-session", 0u, &session);
+  if (!session) return;
+  g_object_set(session, "bandwidth", 10e6, "rtcp-min-interval",
+               guint64(at_start ? 40 * GST_MSECOND : GST_SECOND), "rtp-profile",
+               at_start ? GST_RTP_PROFILE_AVP : GST_RTP_PROFILE_SAVPF, nullptr);
+  g_object_unref(session);
 }
 
 // webrtcbin makes the sink pads of our tracks while it takes the answer.

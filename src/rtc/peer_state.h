@@ -36,6 +36,7 @@ struct Peer::State : std::enable_shared_from_this<Peer::State> {
 
   // peer_media.cpp: pads
   void watch_pads();
+  void pace_rtcp(bool at_start);
   void find_sink_pads();
   void on_pad_added(gref<GstPad> pad, std::shared_ptr<PadGate> gate);
   void on_first_packet(GstPad* pad, const std::vector<uint8_t>& head);
@@ -72,6 +73,7 @@ struct Peer::State : std::enable_shared_from_this<Peer::State> {
   void fail(Error error);  // ends the exchange under way
   void set_local(bool is_offer, const SdpDialog::Texts& texts);
   void wait_for_candidates();
+  void finish_soon();
   void finish_local();
 
   // given

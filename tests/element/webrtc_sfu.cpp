@@ -68,8 +68,9 @@ void WebrtcSfu::on_pad_added(GstElement*, GstPad* pad, gpointer data) {
           Stream& stream = sfu->streams_[name];
           if (encoding) stream.encoding = encoding;
           stream.ssrc = GST_READ_UINT32_BE(head + 8);
-          stream.packets++;
-          stream.bytes += gst_buffer_get_size(buffer);
+          const uint16_t number = GST_READ_UINT16_BE(head + 2);
+          if (stream.packets++) stream.missing += static_cast<uint16_t>(number - stream.last - 1);
+          stream.last = number;
           stream.payloads[head[1] & 0x7f]++;
         });
         if (caps) gst_caps_unref(caps);
@@ -216,6 +217,16 @@ bool WebrtcSfu::request_key_frame(const std::string& encoding) {
 
 std::map<std::string, Stream> WebrtcSfu::streams() {
   return gate_.read([this] { return streams_; });
+}
+
+void WebrtcSfu::answer_losses_at_once() {
+  GstElement* rtpbin = gst_bin_get_by_name(GST_BIN(bin_), "rtpbin");
+  GObject* session = nullptr;
+  g_signal_emit_by_name(rtpbin, "get-internal-session", 0, &session);
+  ASSERT_NE(session, nullptr);
+  g_object_set(session, "bandwidth", 10e6, nullptr);
+  g_object_unref(session);
+  gst_object_unref(rtpbin);
 }
 
 uint64_t WebrtcSfu::packets(const std::string& encoding) {

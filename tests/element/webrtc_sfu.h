@@ -46,7 +46,8 @@ struct Stream {
   std::string encoding;
   uint32_t ssrc = 0;
   uint64_t packets = 0;
-  uint64_t bytes = 0;
+  uint64_t missing = 0;  // gaps in the sequence numbers
+  uint16_t last = 0;
   std::map<int, uint64_t> payloads;
 };
 
@@ -64,6 +65,8 @@ class WebrtcSfu {
   void accept(const std::string& answer);
   // A key frame request to whoever sends on the pad with this encoding.
   bool request_key_frame(const std::string& encoding);
+  // Without this webrtcbin sends NACKs when its RTCP happens to be due.
+  void answer_losses_at_once();
   // Key frame requests that came back to our senders.
   int key_frame_requests() const { return key_frame_requests_; }
 
