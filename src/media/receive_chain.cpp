@@ -30,6 +30,9 @@ bool accepts(const GstCaps* downstream, const char* caps) {
 // The best-ranked decoder that comes up; hardware decoders have the higher ranks.
 GstElement* make_decoder(const Codec& codec) {
   g_autoptr(GstCaps) caps = gst_caps_from_string(codec.encoded_caps);
+  // There are decoders of high rank for pictures with an alpha plane and nothing else.
+  if (codec.kind == MediaKind::video)
+    gst_caps_set_simple(caps, "codec-alpha", G_TYPE_BOOLEAN, FALSE, nullptr);
   GList* all = gst_element_factory_list_get_elements(
       GST_ELEMENT_FACTORY_TYPE_DECODER | (codec.kind == MediaKind::video
                                               ? GST_ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
