@@ -60,11 +60,13 @@ void Peer::State::configure() {
   const gref<GObject> ice = object_property(bin, "ice-agent");
   if (ice) {
     const gref<GObject> agent = object_property(ice.get(), "agent");
-    // UPnP costs 200 ms and multicasts into the user's network; pacing at 20 ms makes connecting
-    // three times slower; an unreachable STUN server is given up after 300 ms instead of 2 s.
-    // ice-tcp is about TCP host candidates; TURN over TCP does not depend on it.
+    // UPnP costs 200 ms and multicasts into the user's network. Pacing at 20 ms makes connecting
+    // three times slower. Checks are first repeated after 100 ms and given up after 4 s; fewer
+    // repetitions would end them within the round-trip time of a slow path. (STUN and TURN requests
+    // keep the same times, but nothing waits for them.) ice-tcp is about TCP host candidates; TURN
+    // over TCP does not depend on it.
     g_object_set(agent.get(), "upnp", FALSE, "ice-tcp", FALSE, "stun-pacing-timer", 5u,
-                 "stun-initial-timeout", 100u, "stun-max-retransmissions", 2u, nullptr);
+                 "stun-initial-timeout", 100u, "stun-max-retransmissions", 6u, nullptr);
     if (settings_.loopback) {
       // libnice leaves loopback out by itself, and uses nothing else once told of an address
       gboolean added = FALSE;

@@ -621,6 +621,23 @@ TEST(PeerConnection, FailsWhenTheCertificateIsNotTheAnnouncedOne) {
   EXPECT_TRUE(client.failed());
 }
 
+TEST(PeerConnection, ComesAboutOverASlowPath) {
+  WebrtcSfu sfu;
+  Client client;
+  std::string offer = client.offer({Client::track(1, "v", kVideo)}).sdp;
+  for (size_t at; (at = offer.find("a=candidate")) != std::string::npos;)
+    offer.erase(at, offer.find('\n', at) + 1 - at);  // the SFU shall not find the short way
+  std::string answer = like_pion(sfu.answer(offer));
+  const size_t port = answer.find("127.0.0.1 ", answer.find("a=candidate")) + 10;
+  const std::string direct = answer.substr(port, answer.find(' ', port) - port);
+  test::SlowPath path(std::stoi(direct), 200);
+  answer = replaced(answer, "127.0.0.1 " + direct + " ",
+                    "127.0.0.1 " + std::to_string(path.port()) + " ");
+  client.remote(false, answer);
+  EXPECT_TRUE(client.connected());
+  client.stop();
+}
+
 TEST(PeerConnection, TellsTheCandidatePairInUse) {
   WebrtcSfu sfu;
   Client client;

@@ -1,6 +1,13 @@
 #include "webrtc_sfu.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <deque>
 
 #include <sstream>
 
@@ -244,6 +251,72 @@ bool WebrtcSfu::wait_for_packets(const std::string& encoding, uint64_t more) {
       if (stream.encoding == encoding) packets += stream.packets;
     return packets >= target;
   });
+}
+
+namespace {
+
+sockaddr_in loopback(int port) {
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  return address;
+}
+
+}  // namespace
+
+SlowPath::SlowPath(int target_port, int delay_ms) : target_port_(target_port), delay_ms_(delay_ms) {
+  for (int* s : {&near_, &far_}) {
+    *s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    const sockaddr_in any = loopback(0);
+    EXPECT_EQ(bind(*s, reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+  }
+  sockaddr_in bound = {};
+  socklen_t size = sizeof bound;
+  getsockname(near_, reinterpret_cast<sockaddr*>(&bound), &size);
+  port_ = ntohs(bound.sin_port);
+  thread_ = std::thread([this] { run(); });
+}
+
+SlowPath::~SlowPath() {
+  stop_ = true;
+  thread_.join();
+  close(near_);
+  close(far_);
+}
+
+void SlowPath::run() {
+  struct Packet {
+    gint64 due;
+    bool to_sfu;
+    std::vector<char> bytes;
+  };
+  std::deque<Packet> queue;
+  sockaddr_in client = {};
+  while (!stop_) {
+    pollfd sockets[] = {{near_, POLLIN, 0}, {far_, POLLIN, 0}};
+    poll(sockets, 2, 1);
+    const gint64 now = g_get_monotonic_time();
+    for (const bool to_sfu : {true, false}) {
+      if (!(sockets[to_sfu ? 0 : 1].revents & POLLIN)) continue;
+      std::vector<char> bytes(2048);
+      sockaddr_in from = {};
+      socklen_t size = sizeof from;
+      const ssize_t n = recvfrom(to_sfu ? near_ : far_, bytes.data(), bytes.size(), 0,
+                                 reinterpret_cast<sockaddr*>(&from), &size);
+      if (n <= 0) continue;
+      if (to_sfu) client = from;
+      bytes.resize(static_cast<size_t>(n));
+      queue.push_back({now + delay_ms_ * 1000, to_sfu, std::move(bytes)});
+    }
+    while (!queue.empty() && queue.front().due <= now) {
+      const Packet& packet = queue.front();
+      const sockaddr_in to = packet.to_sfu ? loopback(target_port_) : client;
+      sendto(packet.to_sfu ? far_ : near_, packet.bytes.data(), packet.bytes.size(), 0,
+             reinterpret_cast<const sockaddr*>(&to), sizeof to);
+      queue.pop_front();
+    }
+  }
 }
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {

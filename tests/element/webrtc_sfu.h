@@ -12,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace cfr::test {
@@ -92,6 +93,23 @@ class WebrtcSfu {
   };
   std::vector<Sender> senders_;
   std::atomic<int> key_frame_requests_{0};
+};
+
+// A UDP path on the loopback interface that takes its time, to one address of the SFU.
+class SlowPath {
+ public:
+  SlowPath(int target_port, int delay_ms);  // each way
+  ~SlowPath();
+  int port() const { return port_; }
+
+ private:
+  void run();
+
+  const int target_port_, delay_ms_;
+  int near_ = -1, far_ = -1;  // sockets: to the client, to the SFU
+  int port_ = 0;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
 };
 
 // Rewrites a description of webrtcbin in the manner of a pion SFU: fingerprint, setup and
