@@ -35,8 +35,10 @@ template <class T>
 using Callback = std::function<void(Result<T>)>;
 
 // Starts a request; the callback runs later on the same thread, exactly once, unless the returned
-// handle is destroyed first (which cancels). A Result error means that no HTTP status was had:
-// unreachable (cannot have been processed) or timeout (may have been).
+// handle is destroyed first (which cancels; also from inside the callback). A Result error means
+// that there is no reply to judge: unreachable (the request cannot have been processed), timeout
+// (it may have been), protocol (a reply that is cut or too large), rejected (a redirect to another
+// origin) or config (an unusable URL, token or header).
 class HttpCall {
  public:
   virtual ~HttpCall() = default;
@@ -49,7 +51,7 @@ class ApiClient {
   struct Settings {
     std::string api_url;  // e.g. https://rtc.live.cloudflare.com/v1, no trailing slash needed
     std::string app_id;
-    std::string token;    // may be empty (a proxy of the user's adds it)
+    std::string token;            // may be empty (a proxy of the user's adds it)
     unsigned timeout_ms = 20000;  // above the service's ~8 s wait for first media
   };
 
@@ -80,8 +82,8 @@ class ApiClient {
   std::shared_ptr<State> state_;
 };
 
-// Judges a reply: 2xx -> nullopt-like empty Error kind is not used; see client.cpp.
-// kind from status and code (code first), message a sentence for the user.
+// Judges a reply that is no success: the kind from code and status, the message a sentence for the
+// user. `what` says what was tried, as in "publishing the stream document".
 Error error_from_reply(const HttpReply& reply, const std::string& what);
 
 // Checks scheme and host of an API URL: config error or the URL without trailing slashes.
