@@ -39,7 +39,7 @@ IMPURE = re.compile(r"<(thread|mutex|chrono|iostream|fstream|atomic|condition_va
                     r"|<(gio|gst|libsoup|nice)\b|<(unistd|sys/|netinet/|time)")
 # Nor is what of these libraries only reads text and packets.
 IMPURE_BUT = re.compile(r"<gst/(sdp|rtp)/")
-EXCUSED = {("rtc/sdp_rules.cpp", "gio/gio.h")}  # GInetAddress, to tell an address from a name
+EXCUSED = {("rtc/sdp_rules.cpp", "gio/gio.h")}  # tells an address from a name
 
 
 def row_of(path):
