@@ -110,9 +110,9 @@ Error make_error(const HttpReply& reply, const ApiError& api, const std::string&
 }
 
 std::string encode(const std::string& id) {
-  // Unreserved characters stay, but a dot segment would be taken for a step in the path.
-  if (id == ".") return "%2E";
-  if (id == "..") return "%2E%2E";
+  // Unreserved characters stay, but a segment of dots would be a step in the path, "%2E%2E" too
+  // (RFC 3986, 6.2.2.3). No id looks like that, so it may as well be unknown to the server.
+  if (id == "." || id == "..") return "%252E";
   g_autofree char* escaped = g_uri_escape_string(id.c_str(), nullptr, FALSE);
   return escaped;
 }
@@ -162,7 +162,9 @@ Error error_from_reply(const HttpReply& reply, const std::string& what) {
 
 Result<std::string> check_api_url(const std::string& url) {
   g_autoptr(GUri) uri = g_uri_parse(url.c_str(), G_URI_FLAGS_ENCODED, nullptr);
-  if (!uri) return config_error("\"" + json::sanitise(url) + "\" is not a URL.");
+  bool spaced = std::any_of(url.begin(), url.end(),
+                            [](char c) { return static_cast<unsigned char>(c) <= 0x20; });
+  if (!uri || spaced) return config_error("\"" + json::sanitise(url) + "\" is not a URL.");
   const char* scheme = g_uri_get_scheme(uri);
   const char* host = g_uri_get_host(uri);
   if (g_strcmp0(scheme, "http") != 0 && g_strcmp0(scheme, "https") != 0)

@@ -19,7 +19,8 @@ constexpr unsigned kMaxRedirects = 3;
 // connection, not on one that may lead into a network that is gone.
 constexpr unsigned kIdleTimeoutS = 5;
 // A long poll, discovery and the exchange go to one host.
-constexpr unsigned kMaxConnectionsPerHost = 16;
+constexpr int kMaxConnections = 64;
+constexpr int kMaxConnectionsPerHost = 16;
 
 constexpr auto kUriFlags = static_cast<GUriFlags>(SOUP_HTTP_URI_FLAGS);
 
@@ -83,9 +84,9 @@ struct Shared {
   ~Shared();
 
   void renew_session() {
-    session = gref<SoupSession>::adopt(soup_session_new());
-    g_object_set(session.get(), "timeout", 0u, "idle-timeout", kIdleTimeoutS, "max-conns", 64,
-                 "max-conns-per-host", static_cast<int>(kMaxConnectionsPerHost), nullptr);
+    session = gref<SoupSession>::adopt(soup_session_new_with_options(
+        "timeout", 0u, "idle-timeout", kIdleTimeoutS, "max-conns", kMaxConnections,
+        "max-conns-per-host", kMaxConnectionsPerHost, nullptr));
     if (!settings.user_agent.empty())
       soup_session_set_user_agent(session.get(), settings.user_agent.c_str());
     if (tls_database) soup_session_set_tls_database(session.get(), tls_database.get());
