@@ -1,4 +1,4 @@
-// Faults that tests order from the local SFU: which calls go wrong, how often, and how. Pure.
+// Faults that the local SFU commits on request, for tests. Pure.
 #pragma once
 
 #include <optional>
@@ -10,28 +10,30 @@
 namespace cfr::sfu {
 
 struct Fault {
-  std::string operation;       // sessions/new, tracks/new, ...; "" = any
-  int count = 1;               // so many calls; 0 = all from now on
-  int status = 0;              // answered without acting; 0 = acted upon
-  std::string code;            // errorCode with that status
-  unsigned retry_after_s = 0;  // 0 = no such header
-  unsigned delay_ms = 0;       // the reply is held back
-  bool drop = false;           // acted upon, but the connection is closed instead of a reply
-  bool garbage = false;        // acted upon, but what is sent is not JSON
+  std::string operation;  // sessions/new, tracks/new, renegotiate, tracks/close, tracks/update,
+                          // session (GET), ice-servers, streams; "" = any
+  int count = 1;          // how many calls; -1 = until cleared
+  int status = 0;         // answer this instead of acting; 0 = act
+  std::string code;       // its errorCode
+  unsigned retry_after_s = 0;
+  unsigned delay_ms = 0;  // before the reply, after acting
+  bool drop = false;      // act, then close the connection without a reply
+  bool garbage = false;   // act, then reply with something that is not JSON
 };
 
 class FaultTable {
  public:
   void add(Fault fault) { faults_.push_back(std::move(fault)); }
   void clear() { faults_.clear(); }
-  // What is to go wrong with this call; counts it.
+  // The fault that strikes this call, if any.
   std::optional<Fault> strike(const std::string& operation);
 
  private:
   std::vector<Fault> faults_;
 };
 
-// The body of POST /debug/faults.
+// {"operation": "tracks/new", "count": 2, "status": 503, "errorCode": "...", "retryAfter": 1,
+//  "delayMs": 0, "drop": false, "garbage": false}
 Result<Fault> read_fault(const std::string& text);
 
 }  // namespace cfr::sfu

@@ -1,8 +1,9 @@
-// The local SFU as an HTTP server: routes, debug pages, faults and stream documents around SfuState,
-// Forwarder and Transport. Bound to the thread of the main context it is given.
+// The local SFU: routes of the Realtime API on a SoupServer, joined to SfuState, Forwarder and
+// Transports. Bound to the thread whose main context it is given, on which it must be made and
+// destroyed.
 #pragma once
 
-#include <gio/gio.h>
+#include <glib.h>
 
 #include <memory>
 #include <string>
@@ -13,21 +14,21 @@
 namespace cfr::sfu {
 
 struct ServerSettings {
+  SfuSettings sfu;
   std::string address = "127.0.0.1";  // of the API and of the media
   unsigned port = 0;                  // 0 = a free one
-  SfuSettings sfu;
-  std::string stream_token;           // for /streams; "" = none is asked for
-  std::string turn_url, turn_secret;  // for generate-ice-servers; URLs separated by commas
-  bool log = false;                   // a line for each request on stderr
+  std::string stream_token;           // for /streams; "" = none asked
+  std::string turn_url;               // told by generate-ice-servers; "" = STUN only
+  std::string turn_secret;            // coturn's static-auth-secret
+  bool log = true;                    // one line a request on stderr
 };
 
 class SfuServer {
  public:
   static Result<std::unique_ptr<SfuServer>> start(GMainContext* context, ServerSettings settings);
   ~SfuServer();
-
   unsigned port() const;
-  std::string url() const;  // of the API: http://127.0.0.1:PORT/v1
+  std::string url() const;  // http://address:port/v1
 
  private:
   struct Impl;

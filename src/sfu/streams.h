@@ -1,4 +1,4 @@
-// Stream documents (docs/stream-url.md): small JSON texts by name, each with an ETag. Pure.
+// Stream documents of /streams/{name}, kept in memory (docs/stream-url.md). Pure.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ class Streams {
     int status = 200;
     std::string body, etag;
   };
-  // `known`: the ETag that the asker has, or "".
+  // `known`: of If-None-Match, "" if absent.
   Reply get(const std::string& name, const std::string& known) const;
   Reply put(const std::string& name, const std::string& body);
   Reply remove(const std::string& name);

@@ -1,0 +1,384 @@
+#include "sfu/sdp.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <optional>
+
+namespace cfr::sfu {
+
+namespace {
+
+constexpr std::size_t kMaxBytes = 512 * 1024, kMaxSections = 256, kMaxLines = 20000;
+
+constexpr char kMid[] = "urn:ietf:params:rtp-hdrext:sdes:mid";
+constexpr char kRid[] = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
+constexpr char kRepairedRid[] = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id";
+constexpr char kTransportCc[] =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+constexpr char kAbsSendTime[] = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+constexpr char kAudioLevel[] = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+
+Error bad(std::string text) {
+  Error error;
+  error.kind = ErrorKind::protocol;
+  error.code = "invalid_session_description";
+  error.message = std::move(text);
+  return error;
+}
+
+std::vector<std::string> words(std::string_view text) {
+  std::vector<std::string> result;
+  std::size_t at = 0;
+  while ((at = text.find_first_not_of(" \t", at)) != std::string_view::npos) {
+    std::size_t end = std::min(text.find_first_of(" \t", at), text.size());
+    result.emplace_back(text.substr(at, end - at));
+    at = end;
+  }
+  return result;
+}
+
+std::optional<long> number(std::string_view text, long low, long high) {
+  long value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high)
+    return std::nullopt;
+  return value;
+}
+
+struct KnownCodec {
+  const char* name;
+  const char* kind;
+};
+constexpr KnownCodec kCodecs[] = {{"H264", "video"}, {"H265", "video"}, {"VP8", "video"},
+                                  {"VP9", "video"},  {"AV1", "video"},  {"opus", "audio"},
+                                  {"PCMU", "audio"}, {"PCMA", "audio"}};
+
+// A section while its lines are read.
+struct Draft {
+  ClientSection section;
+  bool bundle_only = false, has_direction = false;
+  long port = 0;
+  std::string ufrag, pwd, fingerprint, setup;
+  std::map<int, MediaCodec> codecs;                // payload type ->
+  std::map<int, std::string> fmtp;                 // also of rtx
+  std::map<int, int> rtx;                          // rtx payload type -> apt
+  std::map<int, std::vector<std::string>> feedback;  // -1: all
+  std::vector<uint32_t> ssrcs;
+  std::map<uint32_t, uint32_t> rtx_of;
+};
+
+void read_format(Draft& draft, std::string_view value) {  // 96 VP8/90000
+  auto parts = words(value);
+  if (parts.size() < 2) return;
+  auto payload = number(parts[0], 0, 127);
+  if (!payload) return;
+  std::string name = parts[1].substr(0, parts[1].find('/'));
+  MediaCodec codec;
+  codec.payload_type = int(*payload);
+  auto slash = parts[1].find('/');
+  if (slash != std::string::npos) {
+    std::string rest = parts[1].substr(slash + 1);
+    auto second = rest.find('/');
+    codec.clock_rate = int(number(rest.substr(0, second), 1, 1000000).value_or(90000));
+    if (second != std::string::npos)
+      codec.channels = int(number(rest.substr(second + 1), 1, 255).value_or(0));
+  }
+  codec.name = name;
+  draft.codecs[int(*payload)] = codec;
+}
+
+void read_attribute(Draft& draft, std::string_view name, std::string_view value) {
+  ClientSection& section = draft.section;
+  if (name == "mid") {
+    section.mid = value;
+  } else if (name == "sendrecv" || name == "sendonly" || name == "recvonly" || name == "inactive") {
+    draft.has_direction = true;
+    section.direction = name == "sendrecv"   ? Direction::sendrecv
+                        : name == "sendonly" ? Direction::sendonly
+                        : name == "recvonly" ? Direction::recvonly
+                                             : Direction::inactive;
+  } else if (name == "bundle-only") {
+    draft.bundle_only = true;
+  } else if (name == "ice-ufrag") {
+    draft.ufrag = value;
+  } else if (name == "ice-pwd") {
+    draft.pwd = value;
+  } else if (name == "fingerprint") {
+    draft.fingerprint = value;
+  } else if (name == "setup") {
+    draft.setup = value;
+  } else if (name == "rtpmap") {
+    read_format(draft, value);
+  } else if (name == "fmtp") {
+    auto space = value.find(' ');
+    auto payload = number(value.substr(0, space), 0, 127);
+    if (payload && space != std::string_view::npos)
+      draft.fmtp[int(*payload)] = value.substr(space + 1);
+  } else if (name == "rtcp-fb") {
+    auto space = value.find(' ');
+    if (space == std::string_view::npos) return;
+    auto payload = value.substr(0, space) == "*" ? std::optional<long>(-1)
+                                                 : number(value.substr(0, space), 0, 127);
+    std::string what;
+    for (const std::string& word : words(value.substr(space))) what += (what.empty() ? "" : " ") + word;
+    if (payload) draft.feedback[int(*payload)].push_back(what);
+  } else if (name == "extmap") {  // 3/sendonly urn:... attributes
+    auto parts = words(value);
+    if (parts.size() < 2) return;
+    auto id = number(parts[0].substr(0, parts[0].find('/')), 1, 14);
+    if (id) section.extensions.emplace(parts[1], int(*id));
+  } else if (name == "ssrc") {
+    auto parts = words(value);
+    auto ssrc = parts.empty() ? std::nullopt : number(parts[0], 1, 0xffffffffL);
+    if (ssrc && draft.ssrcs.size() < 64 &&
+        std::find(draft.ssrcs.begin(), draft.ssrcs.end(), uint32_t(*ssrc)) == draft.ssrcs.end())
+      draft.ssrcs.push_back(uint32_t(*ssrc));
+  } else if (name == "ssrc-group") {
+    auto parts = words(value);
+    if (parts.size() != 3 || parts[0] != "FID") return;
+    auto media = number(parts[1], 1, 0xffffffffL), rtx = number(parts[2], 1, 0xffffffffL);
+    if (media && rtx) draft.rtx_of[uint32_t(*media)] = uint32_t(*rtx);
+  } else if (name == "rid") {
+    auto parts = words(value);
+    if (parts.size() >= 2 && parts[1] == "send" && section.rids.size() < 6)
+      section.rids.push_back(parts[0]);
+  }
+}
+
+void finish(Draft& draft) {
+  ClientSection& section = draft.section;
+  section.rejected = draft.port == 0 && !draft.bundle_only;
+  // The static ones need no rtpmap (RFC 3551).
+  for (const std::string& format : section.formats) {
+    auto payload = number(format, 0, 127);
+    if (!payload || draft.codecs.count(int(*payload)) || section.kind != "audio") continue;
+    if (*payload == 0) draft.codecs[0] = {"PCMU", 0, 8000, 1, ""};
+    if (*payload == 8) draft.codecs[8] = {"PCMA", 8, 8000, 1, ""};
+  }
+  for (auto& [payload, codec] : draft.codecs) {
+    if (!same_codec(codec.name, "rtx")) continue;
+    std::string fmtp = draft.fmtp[payload];
+    auto at = fmtp.find("apt=");
+    if (at == std::string::npos) continue;
+    std::string digits = fmtp.substr(at + 4, fmtp.find_first_not_of("0123456789", at + 4) - at - 4);
+    if (auto apt = number(digits, 0, 127)) draft.rtx[int(*apt)] = payload;
+  }
+  for (const std::string& format : section.formats) {  // in the client's order
+    auto payload = number(format, 0, 127);
+    if (!payload) continue;
+    auto found = draft.codecs.find(int(*payload));
+    if (found == draft.codecs.end()) continue;
+    MediaCodec codec = found->second;
+    bool known = false;
+    for (const KnownCodec& candidate : kCodecs)
+      known = known || (same_codec(codec.name, candidate.name) && section.kind == candidate.kind);
+    if (!known) continue;
+    codec.fmtp = draft.fmtp[codec.payload_type];
+    if (auto rtx = draft.rtx.find(codec.payload_type); rtx != draft.rtx.end())
+      codec.rtx_payload_type = rtx->second;
+    for (int key : {-1, codec.payload_type})
+      for (const std::string& what : draft.feedback[key]) {
+        if (what == "nack") codec.nack = true;
+        else if (what == "nack pli") codec.pli = true;
+        else if (what == "ccm fir") codec.fir = true;
+        else if (what == "transport-cc") codec.transport_cc = true;
+        else if (what == "goog-remb") codec.remb = true;
+      }
+    section.codecs.push_back(codec);
+  }
+  std::vector<uint32_t> repairs;
+  for (auto [media, rtx] : draft.rtx_of) repairs.push_back(rtx);
+  for (uint32_t ssrc : draft.ssrcs) {
+    if (std::find(repairs.begin(), repairs.end(), ssrc) != repairs.end()) continue;
+    auto rtx = draft.rtx_of.find(ssrc);
+    section.ssrcs.push_back({ssrc, rtx == draft.rtx_of.end() ? 0 : rtx->second});
+  }
+}
+
+}  // namespace
+
+bool same_codec(const std::string& a, const std::string& b) {
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](unsigned char x, unsigned char y) {
+           return std::tolower(x) == std::tolower(y);
+         });
+}
+
+Direction reversed(Direction direction) {
+  switch (direction) {
+    case Direction::sendonly: return Direction::recvonly;
+    case Direction::recvonly: return Direction::sendonly;
+    default: return direction;
+  }
+}
+
+const std::vector<std::string>& known_extensions(const std::string& kind) {
+  static const std::vector<std::string> audio = {kMid, kTransportCc, kAbsSendTime, kAudioLevel};
+  static const std::vector<std::string> video = {kMid, kRid, kRepairedRid, kTransportCc,
+                                                 kAbsSendTime};
+  return kind == "audio" ? audio : video;
+}
+
+ExtensionIds extension_ids(const std::map<std::string, int>& extensions) {
+  auto id = [&](const char* uri) {
+    auto found = extensions.find(uri);
+    return found == extensions.end() ? 0 : found->second;
+  };
+  return {id(kMid), id(kRid), id(kRepairedRid), id(kTransportCc), id(kAbsSendTime), id(kAudioLevel)};
+}
+
+Result<ClientDescription> read_description(std::string_view text) {
+  if (text.size() > kMaxBytes) return bad("SDP is too long");
+  if (text.empty()) return bad("SDP is empty");
+  if (text.back() != '\n') return bad("Unable to parse SDP: missing termination at the end");
+  ClientDescription description;
+  Draft session;
+  std::vector<Draft> drafts;
+  std::size_t lines = 0;
+  bool has_version = false;
+  while (!text.empty()) {
+    std::size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())))
+      line.remove_suffix(1);
+    if (line.empty()) continue;
+    if (++lines > kMaxLines) return bad("SDP has too many lines");
+    if (line.size() < 2 || line[1] != '=')
+      return bad("Unable to parse SDP: a line is not of the form x=value");
+    std::string_view value = line.substr(2);
+    if (line[0] == 'v') {
+      if (value != "0") return bad("Unable to parse SDP: unknown version");
+      has_version = true;
+    } else if (line[0] == 'm') {
+      if (drafts.size() >= kMaxSections) return bad("SDP has too many media sections");
+      auto parts = words(value);
+      if (parts.size() < 4) return bad("Unable to parse SDP: incomplete media line");
+      Draft draft;
+      auto port = number(parts[1].substr(0, parts[1].find('/')), 0, 65535);
+      if (!port) return bad("Unable to parse SDP: bad port in a media line");
+      draft.port = *port;
+      draft.section.kind = parts[0];
+      draft.section.protocol = parts[2];
+      draft.section.formats.assign(parts.begin() + 3, parts.end());
+      drafts.push_back(std::move(draft));
+    } else if (line[0] == 'a') {
+      auto colon = value.find(':');
+      read_attribute(drafts.empty() ? session : drafts.back(), value.substr(0, colon),
+                     colon == std::string_view::npos ? "" : value.substr(colon + 1));
+    }
+  }
+  if (!has_version) return bad("Unable to parse SDP: no version line");
+  if (drafts.empty()) return bad("SDP contains no media section");
+
+  std::string ufrag = session.ufrag, pwd = session.pwd, fingerprint = session.fingerprint,
+              setup = session.setup;
+  for (Draft& draft : drafts) {
+    if (!draft.has_direction && session.has_direction)
+      draft.section.direction = session.section.direction;
+    finish(draft);
+    if (draft.section.rejected) continue;
+    if (ufrag.empty()) ufrag = draft.ufrag;
+    if (pwd.empty()) pwd = draft.pwd;
+    if (fingerprint.empty()) fingerprint = draft.fingerprint;
+    if (setup.empty()) setup = draft.setup;
+  }
+  if (ufrag.empty()) return bad("SDP contains no ice-ufrag");
+  if (pwd.empty()) return bad("SDP contains no ice-pwd");
+  if (ufrag.size() > 256 || pwd.size() > 256 || pwd.size() < 22)
+    return bad("SDP contains ICE credentials of a wrong length");
+  auto parts = words(fingerprint);
+  if (parts.size() != 2) return bad("SDP contains no fingerprint");
+  description.transport = {ufrag, pwd, parts[0], parts[1], setup == "passive"};
+  std::map<std::string, int> seen;
+  for (std::size_t i = 0; i < drafts.size(); ++i) {
+    ClientSection& section = drafts[i].section;
+    if (section.mid.empty()) section.mid = std::to_string(i);
+    if (section.mid.size() > 64) return bad("SDP contains a mid that is too long");
+    if (seen[section.mid]++) return bad("SDP contains a mid twice");
+    description.sections.push_back(std::move(section));
+  }
+  return description;
+}
+
+std::string write_description(bool is_offer, uint64_t origin_id, uint64_t version,
+                              const LocalTransport& transport, bool we_are_client,
+                              const std::vector<OurSection>& sections) {
+  std::string out = "v=0\r\no=- " + std::to_string(origin_id) + " " + std::to_string(version) +
+                    " IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=msid-semantic:WMS*\r\n";
+  out += "a=fingerprint:sha-256 " + transport.fingerprint + "\r\na=ice-lite\r\n";
+  out += "a=extmap-allow-mixed\r\na=group:BUNDLE";
+  for (const OurSection& section : sections)
+    if (!section.rejected) out += " " + section.mid;
+  out += "\r\n";
+  bool first = true;
+  for (const OurSection& section : sections) {
+    std::string line = "m=" + section.kind + (section.rejected ? " 0 " : " 9 ") + section.protocol;
+    if (section.rejected) {
+      for (const std::string& format : section.formats) line += " " + format;
+      out += line + "\r\nc=IN IP4 0.0.0.0\r\na=mid:" + section.mid + "\r\na=inactive\r\n";
+      continue;
+    }
+    for (const MediaCodec& codec : section.codecs) {
+      line += " " + std::to_string(codec.payload_type);
+      if (codec.rtx_payload_type >= 0) line += " " + std::to_string(codec.rtx_payload_type);
+    }
+    out += line + "\r\nc=IN IP4 0.0.0.0\r\n";
+    out += std::string("a=setup:") + (is_offer ? "actpass" : we_are_client ? "active" : "passive") +
+           "\r\n";
+    out += "a=mid:" + section.mid + "\r\na=ice-ufrag:" + transport.ufrag +
+           "\r\na=ice-pwd:" + transport.pwd + "\r\na=rtcp-mux\r\na=rtcp-rsize\r\n";
+    for (const MediaCodec& codec : section.codecs) {
+      std::string pt = std::to_string(codec.payload_type);
+      out += "a=rtpmap:" + pt + " " + codec.name + "/" + std::to_string(codec.clock_rate);
+      if (codec.channels > 1) out += "/" + std::to_string(codec.channels);
+      out += "\r\n";
+      if (!codec.fmtp.empty()) out += "a=fmtp:" + pt + " " + codec.fmtp + "\r\n";
+      auto feedback = [&](bool wanted, const char* what) {
+        if (wanted) out += "a=rtcp-fb:" + pt + " " + what + "\r\n";
+      };
+      feedback(codec.remb, "goog-remb");
+      feedback(codec.fir, "ccm fir");
+      feedback(codec.nack, "nack");
+      feedback(codec.pli, "nack pli");
+      feedback(codec.transport_cc, "transport-cc");
+      if (codec.rtx_payload_type >= 0) {
+        std::string rtx = std::to_string(codec.rtx_payload_type);
+        out += "a=rtpmap:" + rtx + " rtx/" + std::to_string(codec.clock_rate) + "\r\na=fmtp:" +
+               rtx + " apt=" + pt + "\r\n";
+      }
+    }
+    for (const auto& [uri, id] : section.extensions)
+      out += "a=extmap:" + std::to_string(id) + " " + uri + "\r\n";
+    if (!section.receive_rids.empty()) {
+      std::string all;
+      for (const std::string& rid : section.receive_rids) {
+        out += "a=rid:" + rid + " recv\r\n";
+        all += (all.empty() ? "" : ";") + rid;
+      }
+      out += "a=simulcast:recv " + all + "\r\n";
+    }
+    if (section.ssrcs.ssrc) {
+      std::string ssrc = std::to_string(section.ssrcs.ssrc);
+      std::string rtx = std::to_string(section.ssrcs.rtx_ssrc);
+      std::string msid = section.cname + " " + section.stream_id;
+      if (section.ssrcs.rtx_ssrc) out += "a=ssrc-group:FID " + ssrc + " " + rtx + "\r\n";
+      for (const std::string& each :
+           section.ssrcs.rtx_ssrc ? std::vector{ssrc, rtx} : std::vector{ssrc})
+        out += "a=ssrc:" + each + " cname:" + section.cname + "\r\na=ssrc:" + each +
+               " msid:" + msid + "\r\n";
+      out += "a=msid:" + msid + "\r\n";
+    }
+    static const char* const names[] = {"sendrecv", "sendonly", "recvonly", "inactive"};
+    out += std::string("a=") + names[int(section.direction)] + "\r\n";
+    if (std::exchange(first, false)) {
+      std::string address = transport.address + " " + std::to_string(transport.port) + " typ host";
+      out += "a=candidate:1 1 udp 2130706431 " + address + "\r\na=candidate:1 2 udp 2130706431 " +
+             address + "\r\na=end-of-candidates\r\n";
+    }
+  }
+  return out;
+}
+
+}  // namespace cfr::sfu

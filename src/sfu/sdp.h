@@ -1,0 +1,71 @@
+// The SFU's session descriptions: any client's text in, ours out, in the style of the service
+// (ice-lite, one session-level fingerprint, candidates in the first section only). Pure.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sfu/media_section.h"
+#include "sfu/transport.h"
+#include "util/result.h"
+
+namespace cfr::sfu {
+
+enum class Direction { sendrecv, sendonly, recvonly, inactive };
+Direction reversed(Direction direction);
+
+// A section of a client's description.
+struct ClientSection {
+  std::string mid;
+  std::string kind;       // audio, video, application
+  bool rejected = false;  // port 0, and not merely bundle-only
+  Direction direction = Direction::sendrecv;
+  std::vector<MediaCodec> codecs;         // those the SFU knows, in the client's order
+  std::map<std::string, int> extensions;  // uri -> id
+  std::vector<SsrcPair> ssrcs;
+  std::vector<std::string> rids;  // a=rid ... send
+  std::vector<std::string> formats;
+  std::string protocol;
+  bool sends() const {
+    return direction == Direction::sendonly || direction == Direction::sendrecv;
+  }
+  bool receives() const {
+    return direction == Direction::recvonly || direction == Direction::sendrecv;
+  }
+};
+
+struct ClientDescription {
+  RemoteTransport transport;
+  std::vector<ClientSection> sections;
+};
+
+// Errors: protocol, with the text the API gives ("SDP contains no ice-ufrag", ...).
+Result<ClientDescription> read_description(std::string_view text);
+
+// A section of ours.
+struct OurSection {
+  std::string mid, kind, protocol;
+  Direction direction = Direction::inactive;
+  bool rejected = false;
+  std::vector<std::string> formats;  // of a rejected section, as the client wrote them
+  std::vector<MediaCodec> codecs;
+  std::map<std::string, int> extensions;  // uri -> id
+  SsrcPair ssrcs;                         // of what we send
+  std::string cname, stream_id;
+  std::vector<std::string> receive_rids;
+};
+
+std::string write_description(bool is_offer, uint64_t origin_id, uint64_t version,
+                              const LocalTransport& transport, bool we_are_client,
+                              const std::vector<OurSection>& sections);
+
+// The header extensions that the SFU understands.
+ExtensionIds extension_ids(const std::map<std::string, int>& extensions);
+const std::vector<std::string>& known_extensions(const std::string& kind);
+
+// Case-insensitive.
+bool same_codec(const std::string& a, const std::string& b);
+
+}  // namespace cfr::sfu
