@@ -255,8 +255,7 @@ void SrcState::on_remote_pad(TrackId id, GstPad* webrtc_src) {
   if (!track || !codec) {
     GST_WARNING_OBJECT(element(), "%s: ignoring media of %" GST_PTR_FORMAT,
                        track ? track->name.c_str() : "no track", caps);
-    post([pad](cfr::Session& session) { session.ignore(pad.get()); });
-    return;
+    return resume(pad);  // not linked: its packets are dropped
   }
   GST_DEBUG_OBJECT(element(), "track %s sends %" GST_PTR_FORMAT, track->name.c_str(), caps);
   call_async([this, track, codec, pad] { expose(track, *codec, pad); });

@@ -70,10 +70,8 @@ class Peer {
 
   // webrtcbin's sink pad of a sent track; null before the answer was set. Transfer none.
   GstPad* sink_pad(uint32_t track);
-  // Lets a pad given to on_peer_pad flow.
+  // Lets a pad given to on_peer_pad flow; its packets are dropped while it is not linked.
   void resume(GstPad* pad);
-  // Nobody wants a pad given to on_peer_pad: its packets are thrown away from now on, unblocked.
-  void ignore(GstPad* pad);
 
   // Packets that have arrived over the connection, padding and retransmissions included; for
   // watchdogs. Monotonic, cheap.

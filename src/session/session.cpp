@@ -228,10 +228,6 @@ void Session::on_discovery_failed(Error error) {
   });
 }
 
-void Session::ignore(GstPad* pad) {
-  if (!stopped_ && peer_) peer_->ignore(pad);
-}
-
 void Session::media_stopped() {
   if (!stopped_) discovery_.ask_soon();
 }
@@ -386,7 +382,7 @@ void Session::on_peer_pad(const std::string& mid, GstPad* pad) {
   auto it = tracks_by_mid_.find(mid);
   if (it == tracks_by_mid_.end()) {
     GST_DEBUG("media of section %s belongs to no track any more", mid.c_str());
-    return ignore(pad);
+    return resume(pad);  // not linked: dropped
   }
   listener_.on_remote_pad(it->second, pad);
 }

@@ -93,8 +93,6 @@ class Session : public std::enable_shared_from_this<Session>,
   // webrtcbin or one of its children posted an error.
   void webrtcbin_failed(const std::string& what);
   void resume(GstPad* pad);
-  // Nobody wants this pad of on_remote_pad: its packets are thrown away from now on.
-  void ignore(GstPad* pad);
   // Media of a received track stopped; asks the API sooner than the next poll.
   void media_stopped();
 

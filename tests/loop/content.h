@@ -1,0 +1,77 @@
+// Looks at what was decoded: the frame counter that a probe burnt into the picture at the source,
+// and the frequency of a tone.
+#pragma once
+
+#include <gst/gst.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "loop/harness.h"
+
+namespace cfr::test {
+
+// From now on the raw frames (I420) that leave `element` carry a counter that rises by one.
+void burn_counter(Pipeline& pipeline, const char* element, unsigned first = 0);
+
+// Reads the counters of the frames that arrive at an element's sink pad.
+class Frames {
+ public:
+  Frames(Pipeline& pipeline, const char* element);
+  ~Frames();
+  unsigned count() const { return count_; }            // frames with a readable counter
+  unsigned unreadable() const { return unreadable_; }
+  unsigned last() const { return last_; }
+  unsigned backwards() const { return backwards_; }     // counters or timestamps that went back
+  int width() const { return width_; }
+  int height() const { return height_; }
+  unsigned eos() const { return eos_; }
+
+ private:
+  friend GstPadProbeReturn on_frame(GstPad*, GstPadProbeInfo*, gpointer);
+  gref<GstPad> pad_;
+  gulong probe_ = 0;
+  std::atomic<unsigned> count_{0}, unreadable_{0}, last_{0}, backwards_{0}, eos_{0};
+  std::atomic<int> width_{0}, height_{0};
+  GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;
+};
+
+// Measures the tone that arrives at an element's sink pad: raw audio, S16LE or F32LE.
+class Tone {
+ public:
+  Tone(Pipeline& pipeline, const char* element);
+  ~Tone();
+  // Of the last half second; 0 while there is not enough.
+  double frequency() const;
+  unsigned eos() const { return eos_; }
+
+ private:
+  friend GstPadProbeReturn on_samples(GstPad*, GstPadProbeInfo*, gpointer);
+  gref<GstPad> pad_;
+  gulong probe_ = 0;
+  mutable std::mutex mutex_;
+  std::vector<float> samples_;
+  std::atomic<int> rate_{0};
+  std::atomic<unsigned> eos_{0};
+};
+
+// Counts buffers and remembers the caps at an element's sink pad.
+class Buffers {
+ public:
+  Buffers(Pipeline& pipeline, const char* element);
+  ~Buffers();
+  unsigned count() const { return count_; }
+  unsigned eos() const { return eos_; }
+  std::string caps() const;
+
+ private:
+  friend GstPadProbeReturn on_buffer(GstPad*, GstPadProbeInfo*, gpointer);
+  gref<GstPad> pad_;
+  gulong probe_ = 0;
+  std::atomic<unsigned> count_{0}, eos_{0};
+};
+
+}  // namespace cfr::test
