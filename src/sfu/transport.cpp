@@ -239,6 +239,27 @@ std::string Transport::State::open(const std::string& address) {
                           },
                           GConnectFlags(0));
 
+  // Until ICE has chosen a pair nothing can be sent, and what DTLS says before that would be missed
+  // for a second: it waits.
+  struct Hold {
+    gref<GstPad> pad;
+    gulong probe;
+  };
+  auto* hold = new Hold{gref<GstPad>::adopt(gst_element_get_static_pad(out, "sink")), 0};
+  hold->probe = gst_pad_add_probe(
+      hold->pad.get(),
+      GstPadProbeType(GST_PAD_PROBE_TYPE_BLOCK | GST_PAD_PROBE_TYPE_BUFFER |
+                      GST_PAD_PROBE_TYPE_BUFFER_LIST),
+      [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_OK; }, nullptr, nullptr);
+  g_signal_connect_data(nice, "new-selected-pair-full",
+                        G_CALLBACK(+[](NiceAgent*, guint, guint, NiceCandidate*, NiceCandidate*,
+                                       Hold* hold) {
+                          if (hold->probe)
+                            gst_pad_remove_probe(hold->pad.get(), std::exchange(hold->probe, 0));
+                        }),
+                        hold, [](gpointer data, GClosure*) { delete static_cast<Hold*>(data); },
+                        GConnectFlags(0));
+
   if (!nice_agent_gather_candidates(nice, stream)) return "no ICE candidates";
   g_autofree char* ufrag = nullptr;
   g_autofree char* pwd = nullptr;
