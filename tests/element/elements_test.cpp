@@ -384,8 +384,3 @@ TEST_F(Elements, explain_themselves) {
 }  // namespace
 }  // namespace cfr::test
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
-  gst_init(&argc, &argv);
-  return RUN_ALL_TESTS();
-}
