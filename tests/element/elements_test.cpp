@@ -1,9 +1,10 @@
 // The elements without an SFU: what they say of themselves, and what they make of bad settings and
 // of an API that misbehaves.
-#include <gst/check/gstcheck.h>
+#include <gst/gst.h>
 #include <gtest/gtest.h>
 #include <libsoup/soup.h>
 
+#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <map>
