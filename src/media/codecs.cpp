@@ -5,23 +5,63 @@ namespace cfr {
 const std::vector<Codec>& codecs() {
   // Payload types of the dynamic range as browsers use them; 0 and 8 are static (RFC 3551).
   static const std::vector<Codec> table = {
-      {"H264", MediaKind::video, 90000, 102,
+      {"H264",
+       MediaKind::video,
+       90000,
+       102,
        "video/x-h264, stream-format=(string){ avc, avc3, byte-stream }, "
        "alignment=(string){ au, nal }",
-       "rtph264pay", "rtph264depay", "h264parse", {"x264enc", "openh264enc"}},
-      {"VP8", MediaKind::video, 90000, 96, "video/x-vp8", "rtpvp8pay", "rtpvp8depay", nullptr,
+       "rtph264pay",
+       "rtph264depay",
+       "h264parse",
+       {"x264enc", "openh264enc"}},
+      {"VP8",
+       MediaKind::video,
+       90000,
+       96,
+       "video/x-vp8",
+       "rtpvp8pay",
+       "rtpvp8depay",
+       nullptr,
        {"vp8enc"}},
       {"VP9", MediaKind::video, 90000, 98, "video/x-vp9", "rtpvp9pay", "rtpvp9depay", nullptr, {}},
-      {"H265", MediaKind::video, 90000, 104,
+      {"H265",
+       MediaKind::video,
+       90000,
+       104,
        "video/x-h265, stream-format=(string){ hvc1, hev1, byte-stream }, "
        "alignment=(string){ au, nal }",
-       "rtph265pay", "rtph265depay", "h265parse", {}},
-      {"OPUS", MediaKind::audio, 48000, 111, "audio/x-opus", "rtpopuspay", "rtpopusdepay", nullptr,
+       "rtph265pay",
+       "rtph265depay",
+       "h265parse",
+       {}},
+      {"OPUS",
+       MediaKind::audio,
+       48000,
+       111,
+       "audio/x-opus",
+       "rtpopuspay",
+       "rtpopusdepay",
+       nullptr,
        {"opusenc"}},
-      {"PCMU", MediaKind::audio, 8000, 0, "audio/x-mulaw, rate=(int)8000, channels=(int)1",
-       "rtppcmupay", "rtppcmudepay", nullptr, {}},
-      {"PCMA", MediaKind::audio, 8000, 8, "audio/x-alaw, rate=(int)8000, channels=(int)1",
-       "rtppcmapay", "rtppcmadepay", nullptr, {}},
+      {"PCMU",
+       MediaKind::audio,
+       8000,
+       0,
+       "audio/x-mulaw, rate=(int)8000, channels=(int)1",
+       "rtppcmupay",
+       "rtppcmudepay",
+       nullptr,
+       {}},
+      {"PCMA",
+       MediaKind::audio,
+       8000,
+       8,
+       "audio/x-alaw, rate=(int)8000, channels=(int)1",
+       "rtppcmapay",
+       "rtppcmadepay",
+       nullptr,
+       {}},
   };
   return table;
 }
@@ -40,8 +80,9 @@ const Codec* codec_for_caps(const GstCaps* caps) {
       return codec_by_rtp_name(name);
     int payload = -1;  // the static ones need no name (RFC 3551)
     gst_structure_get_int(structure, "payload", &payload);
-    return payload == 0 ? codec_by_rtp_name("PCMU")
-                        : payload == 8 ? codec_by_rtp_name("PCMA") : nullptr;
+    return payload == 0   ? codec_by_rtp_name("PCMU")
+           : payload == 8 ? codec_by_rtp_name("PCMA")
+                          : nullptr;
   }
   for (const Codec& codec : codecs()) {
     g_autoptr(GstCaps) encoded = gst_caps_from_string(codec.encoded_caps);
@@ -63,8 +104,8 @@ gref<GstCaps> rtp_caps(const Codec& codec) {
 
 // Raw, then encoded, then RTP; of one codec, or of all of the kind.
 gref<GstCaps> caps_of(MediaKind kind, const Codec* only) {
-  GstCaps* caps = gst_caps_new_empty_simple(kind == MediaKind::video ? "video/x-raw"
-                                                                     : "audio/x-raw");
+  GstCaps* caps =
+      gst_caps_new_empty_simple(kind == MediaKind::video ? "video/x-raw" : "audio/x-raw");
   for (const Codec& codec : codecs())
     if (codec.kind == kind && (!only || only == &codec))
       gst_caps_append(caps, gst_caps_from_string(codec.encoded_caps));
@@ -76,8 +117,37 @@ gref<GstCaps> caps_of(MediaKind kind, const Codec* only) {
 
 }  // namespace
 
-gref<GstCaps> sendable_caps(MediaKind kind) { return caps_of(kind, nullptr); }
+gref<GstCaps> sendable_caps(MediaKind kind) {
+  return caps_of(kind, nullptr);
+}
 
-gref<GstCaps> receivable_caps(MediaKind kind, const Codec* codec) { return caps_of(kind, codec); }
+gref<GstCaps> receivable_caps(MediaKind kind, const Codec* codec) {
+  return caps_of(kind, codec);
+}
+
+const char* package_of(const std::string& element) {
+  static const struct {
+    const char *element, *package;
+  } known[] = {{"x264enc", "gstreamer1.0-plugins-ugly"},
+               {"openh264enc", "gstreamer1.0-plugins-bad"},
+               {"h264parse", "gstreamer1.0-plugins-bad"},
+               {"h265parse", "gstreamer1.0-plugins-bad"},
+               {"identity", "libgstreamer1.0-0"},
+               {"clocksync", "libgstreamer1.0-0"},
+               {"capsfilter", "libgstreamer1.0-0"},
+               {"videoconvert", "gstreamer1.0-plugins-base"},
+               {"videoscale", "gstreamer1.0-plugins-base"},
+               {"audioconvert", "gstreamer1.0-plugins-base"},
+               {"audioresample", "gstreamer1.0-plugins-base"},
+               {"opusenc", "gstreamer1.0-plugins-base"}};
+  for (const auto& row : known)
+    if (element == row.element) return row.package;
+  return "gstreamer1.0-plugins-good";  // vp8enc, deinterlace, payloaders, depayloaders
+}
+
+void set_if_present(GstElement* element, const char* property, const char* value) {
+  if (g_object_class_find_property(G_OBJECT_GET_CLASS(element), property))
+    gst_util_set_object_arg(G_OBJECT(element), property, value);
+}
 
 }  // namespace cfr

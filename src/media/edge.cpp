@@ -4,45 +4,81 @@ namespace cfr {
 
 namespace {
 
-Edge* edge_of(gpointer data) { return static_cast<std::shared_ptr<Edge>*>(data)->get(); }
+Edge* edge_of(gpointer data) {
+  return static_cast<std::shared_ptr<Edge>*>(data)->get();
+}
 
-void passed(Edge* edge, uint64_t packets) {
-  edge->passed.fetch_add(packets, std::memory_order_relaxed);
-  if (edge->fresh.load(std::memory_order_relaxed) && edge->fresh.exchange(false) &&
-      edge->on_first_packet)
-    edge->on_first_packet();
+// The streaming thread is the only writer, under the pad's stream lock.
+void add(std::atomic<uint64_t>& counter, uint64_t packets) {
+  counter.store(counter.load(std::memory_order_relaxed) + packets, std::memory_order_relaxed);
+}
+
+// False: shut, to be dropped.
+bool enters(Edge* edge, uint64_t packets) {
+  add(edge->seen, packets);
+  // acquire: what connect() has set up before is seen
+  if (!edge->open.load(std::memory_order_acquire)) return false;
+  if (edge->asking.load(std::memory_order_relaxed)) edge->on_packet();
+  return true;
 }
 
 // The other side is being replaced, or has failed: its owner deals with that, not our streams.
+GstFlowReturn left(Edge* edge, uint64_t packets, GstFlowReturn flow) {
+  if (flow == GST_FLOW_OK) {
+    add(edge->passed, packets);
+    if (edge->fresh.load(std::memory_order_relaxed) && edge->fresh.exchange(false) &&
+        edge->on_first_packet)
+      edge->on_first_packet();
+  }
+  if (flow != edge->last_flow) {
+    edge->last_flow = flow;
+    if (edge->on_flow) edge->on_flow(flow);
+  }
+  return GST_FLOW_OK;
+}
+
 GstFlowReturn edge_chain(GstPad* pad, GstObject* parent, GstBuffer* buffer) {
   Edge* edge = edge_of(pad->chaindata);
-  edge->seen.fetch_add(1, std::memory_order_relaxed);
-  if (!edge->open.load(std::memory_order_relaxed)) {
+  if (!enters(edge, 1)) {
     gst_buffer_unref(buffer);
     return GST_FLOW_OK;
   }
-  if (gst_proxy_pad_chain_default(pad, parent, buffer) == GST_FLOW_OK) passed(edge, 1);
-  return GST_FLOW_OK;
+  if (edge->rewrite && !(buffer = edge->rewrite(buffer))) return GST_FLOW_OK;
+  return left(edge, 1, gst_proxy_pad_chain_default(pad, parent, buffer));
+}
+
+gboolean rewrite_one(GstBuffer** buffer, guint, gpointer edge) {
+  *buffer = static_cast<Edge*>(edge)->rewrite(*buffer);  // nullptr removes it
+  return TRUE;
 }
 
 GstFlowReturn edge_chain_list(GstPad* pad, GstObject* parent, GstBufferList* list) {
   Edge* edge = edge_of(pad->chainlistdata);
   guint length = gst_buffer_list_length(list);
-  edge->seen.fetch_add(length, std::memory_order_relaxed);
-  if (!edge->open.load(std::memory_order_relaxed)) {
+  if (!enters(edge, length)) {
     gst_buffer_list_unref(list);
     return GST_FLOW_OK;
   }
-  if (gst_proxy_pad_chain_list_default(pad, parent, list) == GST_FLOW_OK) passed(edge, length);
-  return GST_FLOW_OK;
+  if (edge->rewrite) {
+    list = gst_buffer_list_make_writable(list);
+    gst_buffer_list_foreach(list, rewrite_one, edge);
+  }
+  return left(edge, length, gst_proxy_pad_chain_list_default(pad, parent, list));
 }
 
 gboolean edge_event(GstPad* pad, GstObject* parent, GstEvent* event) {
   Edge* edge = edge_of(pad->eventdata);
-  if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) {
-    gst_event_unref(event);
-    if (edge->on_eos) edge->on_eos();
-    return TRUE;
+  switch (GST_EVENT_TYPE(event)) {
+    case GST_EVENT_EOS:
+      gst_event_unref(event);
+      if (edge->on_eos) edge->on_eos();
+      return TRUE;
+    case GST_EVENT_FLUSH_START:
+    case GST_EVENT_FLUSH_STOP:
+      // Behind the edge other streams share elements that a flush would empty.
+      gst_event_unref(event);
+      return TRUE;
+    default: break;
   }
   if (edge->on_event) edge->on_event(event);
   gst_pad_event_default(pad, parent, event);  // sticky ones wait for the next link
@@ -52,9 +88,8 @@ gboolean edge_event(GstPad* pad, GstObject* parent, GstEvent* event) {
 }  // namespace
 
 void install_edge(GstPad* ghost, std::shared_ptr<Edge> edge) {
-  GstPad* entry = GST_PAD_IS_SRC(ghost)
-                      ? GST_PAD(gst_proxy_pad_get_internal(GST_PROXY_PAD(ghost)))
-                      : GST_PAD(gst_object_ref(ghost));
+  GstPad* entry = GST_PAD_IS_SRC(ghost) ? GST_PAD(gst_proxy_pad_get_internal(GST_PROXY_PAD(ghost)))
+                                        : GST_PAD(gst_object_ref(ghost));
   auto hold = [&] { return new std::shared_ptr<Edge>(edge); };
   auto drop = [](gpointer data) { delete static_cast<std::shared_ptr<Edge>*>(data); };
   gst_pad_set_chain_function_full(entry, edge_chain, hold(), drop);

@@ -4,16 +4,20 @@
 
 #include <mutex>
 
+#include "media/chain_bin.h"
 #include "media/edge.h"
+#include "media/weak.h"
+
+GST_DEBUG_CATEGORY_STATIC(cf_realtime_media_debug);
+#define GST_CAT_DEFAULT cf_realtime_media_debug
 
 namespace cfr {
 
 namespace {
 
-void set_text(GstElement* element, const char* property, const char* value) {
-  if (g_object_class_find_property(G_OBJECT_GET_CLASS(element), property))
-    gst_util_set_object_arg(G_OBJECT(element), property, value);
-}
+constexpr gint64 kAskAgainUs =
+    G_USEC_PER_SEC;                  // SFUs limit key frame requests to about one a second
+constexpr int kHopelessErrors = 50;  // of a decoder that has not shown anything yet
 
 Error peer_error(std::string message) {
   Error error;
@@ -34,9 +38,9 @@ GstElement* make_decoder(const Codec& codec) {
   if (codec.kind == MediaKind::video)
     gst_caps_set_simple(caps, "codec-alpha", G_TYPE_BOOLEAN, FALSE, nullptr);
   GList* all = gst_element_factory_list_get_elements(
-      GST_ELEMENT_FACTORY_TYPE_DECODER | (codec.kind == MediaKind::video
-                                              ? GST_ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
-                                              : GST_ELEMENT_FACTORY_TYPE_MEDIA_AUDIO),
+      GST_ELEMENT_FACTORY_TYPE_DECODER |
+          (codec.kind == MediaKind::video ? GST_ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
+                                          : GST_ELEMENT_FACTORY_TYPE_MEDIA_AUDIO),
       GST_RANK_MARGINAL);
   GList* fitting = gst_element_factory_list_filter(all, caps, GST_PAD_SINK, FALSE);
   fitting = g_list_sort(fitting, gst_plugin_feature_rank_compare_func);
@@ -55,76 +59,173 @@ GstElement* make_decoder(const Codec& codec) {
   gst_plugin_feature_list_free(all);
   if (decoder) {
     // Frame threads would hold frames back.
-    set_text(decoder, "thread-type", "slice");
-    set_text(decoder, "plc", "true");
-    set_text(decoder, "use-inband-fec", "true");
+    set_if_present(decoder, "thread-type", "slice");
+    set_if_present(decoder, "output-corrupt", "false");
+    set_if_present(decoder, "max-errors", "-1");
+    set_if_present(decoder, "automatic-request-sync-points", "true");
+    set_if_present(decoder, "min-force-key-unit-interval", "1000000000");
+    set_if_present(decoder, "plc", "true");
+    set_if_present(decoder, "use-inband-fec", "true");
   }
   return decoder;
 }
 
 }  // namespace
 
-struct ReceiveChain::State {
-  explicit State(const Codec& codec) : codec(codec) {}
-  const Codec& codec;
-  gref<GstElement> bin;
-  GstPad* sink = nullptr;  // ghost pads, owned by the bin
-  GstPad* src = nullptr;
-  const std::shared_ptr<Edge> edge = std::make_shared<Edge>();
-  std::mutex building;  // configure against unconfigure: application threads, never streaming ones
-  std::mutex mutex;     // guards the rest; held only to copy
-  gref<GstPad> linked;
-  std::string stream_id;
-  GstTagList* tags = nullptr;
-  // under `building`
-  std::vector<GstElement*> inside;
-
+struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
+  explicit State(const Codec& codec)
+      : codec(codec), video(codec.kind == MediaKind::video), group(gst_util_group_id_next()) {}
   ~State() {
     if (tags) gst_tag_list_unref(tags);
   }
+
+  const Codec& codec;
+  const bool video;
+  const guint group;
+  gref<GstElement> bin;
+  GstPad* sink = nullptr;  // ghost pads, owned by the bin
+  GstPad* src = nullptr;
+  // `asking`: no picture yet, or damaged: nothing but a key frame is let through
+  const std::shared_ptr<Edge> edge = std::make_shared<Edge>();
+  std::function<void(Error)> on_error;
+  std::mutex building;  // configure, unconfigure and end; never on streaming threads
+  std::mutex mutex;     // guards the next ones; held only to copy
+  gref<GstPad> linked;
+  std::string stream_id;
+  GstTagList* tags = nullptr;
+  gboolean live = TRUE;  // latency of webrtcbin, as last heard
+  GstClockTime min_latency = 0, max_latency = GST_CLOCK_TIME_NONE;
+  // under `building`
+  std::vector<GstElement*> inside;
+  Output output = Output::raw;
+
+  std::atomic<bool> flowed{false};  // something has come out since the inside was built
+  std::atomic<bool> complained{false};
+  std::atomic<int> errors{0};
+  std::atomic<gint64> asked_us{0};
+  std::atomic<guint32> wish{0};  // seqnum of the last request from downstream
+
+  bool build(std::string* problem);
   void clear();
+  void watch_start();
+  void watch_depayloader(GstElement* depayloader);
   void ask_key_frame();
+  void ask_again();
+  void complain(std::string message);
+  bool keep_message(GstMessage* message);
+  GstEvent* own_stream_start(GstEvent* event);
+  GstEvent* with_tags(GstEvent* event);
+  GstEvent* on_output_event(GstEvent* event);
+  gboolean on_upstream_event(GstPad* pad, GstObject* parent, GstEvent* event);
+  gboolean on_upstream_query(GstPad* pad, GstObject* parent, GstQuery* query);
 };
 
 ReceiveChain::ReceiveChain(const Codec& codec, const char* name)
     : state_(std::make_shared<State>(codec)) {
+  static gsize once = 0;
+  if (g_once_init_enter(&once)) {
+    GST_DEBUG_CATEGORY_INIT(cf_realtime_media_debug, "cfrealtime", 0, "Cloudflare Realtime");
+    g_once_init_leave(&once, 1);
+  }
   State& s = *state_;
-  s.bin = gref<GstElement>::ref(gst_bin_new(name));  // stays floating for gst_bin_add
+  std::weak_ptr<State> weak = state_;
+  // Stays floating for gst_bin_add.
+  s.bin = gref<GstElement>::ref(make_chain_bin(name, [weak](GstMessage* message) {
+    auto state = weak.lock();
+    return !state || state->keep_message(message);
+  }));
   s.sink = gst_ghost_pad_new_no_target("sink", GST_PAD_SINK);
   gref<GstCaps> caps = receivable_caps(codec.kind, &codec);
   g_autoptr(GstPadTemplate) templ =
       gst_pad_template_new("src", GST_PAD_SRC, GST_PAD_ALWAYS, caps.get());
   gst_object_ref_sink(templ);
   s.src = gst_ghost_pad_new_no_target_from_template("src", templ);
+  s.edge->on_packet = [weak] {
+    if (auto state = weak.lock()) state->ask_again();
+  };
+  s.edge->on_flow = [weak](GstFlowReturn flow) {
+    auto state = weak.lock();
+    if (!state || flow == GST_FLOW_OK) return;
+    GST_INFO_OBJECT(state->bin.get(), "downstream returns %s", gst_flow_get_name(flow));
+    if (flow == GST_FLOW_NOT_NEGOTIATED)
+      state->complain(std::string("What comes next cannot take this ") + state->codec.name +
+                      " track as it is; a converter may be missing.");
+  };
   install_edge(s.sink, s.edge);
-  // Downstream sees one stream of our name, however often webrtcbin is replaced.
-  gst_pad_add_probe(
-      s.src, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
-      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
-        auto state = static_cast<std::weak_ptr<State>*>(data)->lock();
-        GstEvent* event = GST_PAD_PROBE_INFO_EVENT(info);
-        if (!state || GST_EVENT_TYPE(event) != GST_EVENT_STREAM_START) return GST_PAD_PROBE_OK;
-        std::lock_guard lock(state->mutex);
-        if (state->stream_id.empty()) return GST_PAD_PROBE_OK;
-        GstEvent* own = gst_event_new_stream_start(state->stream_id.c_str());
-        guint group = 0;
-        if (gst_event_parse_group_id(event, &group)) gst_event_set_group_id(own, group);
-        gst_event_set_seqnum(own, gst_event_get_seqnum(event));
-        gst_event_unref(event);
-        GST_PAD_PROBE_INFO_DATA(info) = own;
-        return GST_PAD_PROBE_OK;
+
+  // What goes up to webrtcbin.
+  GstPad* inner = GST_PAD(gst_proxy_pad_get_internal(GST_PROXY_PAD(s.sink)));
+  gst_pad_set_event_function_full(
+      inner,
+      [](GstPad* pad, GstObject* parent, GstEvent* event) -> gboolean {
+        auto state = Weak<State>::lock(pad->eventdata);
+        return state ? state->on_upstream_event(pad, parent, event)
+                     : gst_pad_event_default(pad, parent, event);
       },
-      new std::weak_ptr<State>(state_),
-      [](gpointer data) { delete static_cast<std::weak_ptr<State>*>(data); });
+      Weak<State>::make(state_), Weak<State>::free);
+  gst_pad_set_query_function_full(
+      inner,
+      [](GstPad* pad, GstObject* parent, GstQuery* query) -> gboolean {
+        auto state = Weak<State>::lock(pad->querydata);
+        return state ? state->on_upstream_query(pad, parent, query)
+                     : gst_pad_query_default(pad, parent, query);
+      },
+      Weak<State>::make(state_), Weak<State>::free);
+  gst_object_unref(inner);
+
+  // What goes out, and what downstream wishes.
+  inner = GST_PAD(gst_proxy_pad_get_internal(GST_PROXY_PAD(s.src)));
+  gst_pad_set_event_function_full(
+      inner,
+      [](GstPad* pad, GstObject* parent, GstEvent* event) -> gboolean {
+        if (auto state = Weak<State>::lock(pad->eventdata)) event = state->on_output_event(event);
+        return event ? gst_pad_event_default(pad, parent, event) : TRUE;
+      },
+      Weak<State>::make(state_), Weak<State>::free);
+  gst_object_unref(inner);
+  gst_pad_set_event_function_full(
+      s.src,
+      [](GstPad* pad, GstObject* parent, GstEvent* event) -> gboolean {
+        auto state = Weak<State>::lock(pad->eventdata);
+        if (state && gst_video_event_is_force_key_unit(event))
+          state->wish = gst_event_get_seqnum(event);
+        return gst_pad_event_default(pad, parent, event);
+      },
+      Weak<State>::make(state_), Weak<State>::free);
+  // Not linked, it can still become anything.
+  gst_pad_set_query_function_full(
+      s.src,
+      [](GstPad* pad, GstObject* parent, GstQuery* query) -> gboolean {
+        auto state = Weak<State>::lock(pad->querydata);
+        if (!state || GST_QUERY_TYPE(query) != GST_QUERY_CAPS || state->edge->open)
+          return gst_pad_query_default(pad, parent, query);
+        GstCaps* filter = nullptr;
+        gst_query_parse_caps(query, &filter);
+        gref<GstCaps> caps = receivable_caps(state->codec.kind, &state->codec);
+        if (filter)
+          caps = gref<GstCaps>::adopt(
+              gst_caps_intersect_full(filter, caps.get(), GST_CAPS_INTERSECT_FIRST));
+        gst_query_set_caps_result(query, caps.get());
+        return TRUE;
+      },
+      Weak<State>::make(state_), Weak<State>::free);
   gst_element_add_pad(s.bin.get(), s.sink);
   gst_element_add_pad(s.bin.get(), s.src);
 }
 
-ReceiveChain::~ReceiveChain() { disconnect(); }
+ReceiveChain::~ReceiveChain() {
+  disconnect();
+}
 
-GstElement* ReceiveChain::bin() const { return state_->bin.get(); }
-const Codec& ReceiveChain::codec() const { return state_->codec; }
-uint64_t ReceiveChain::packets() const { return state_->edge->seen; }
+GstElement* ReceiveChain::bin() const {
+  return state_->bin.get();
+}
+const Codec& ReceiveChain::codec() const {
+  return state_->codec;
+}
+uint64_t ReceiveChain::packets() const {
+  return state_->edge->seen.load(std::memory_order_relaxed);
+}
 
 void ReceiveChain::set_stream_id(const std::string& stream_id) {
   std::lock_guard lock(state_->mutex);
@@ -137,8 +238,15 @@ void ReceiveChain::set_tags(GstTagList* tags) {
   state_->tags = tags;
 }
 
+void ReceiveChain::set_on_error(std::function<void(Error)> on_error) {
+  state_->on_error = std::move(on_error);
+}
+
+// --- building --------------------------------------------------------------------------------
+
 void ReceiveChain::State::clear() {
   edge->open = false;
+  edge->asking = false;
   gst_ghost_pad_set_target(GST_GHOST_PAD(sink), nullptr);
   for (GstElement* element : inside) {
     gst_element_set_locked_state(element, TRUE);
@@ -151,11 +259,13 @@ void ReceiveChain::State::clear() {
 
 Result<ReceiveChain::Output> ReceiveChain::configure(const GstCaps* downstream) {
   State& s = *state_;
-  const bool video = s.codec.kind == MediaKind::video;
   Output output;
-  if (accepts(downstream, video ? "video/x-raw(ANY)" : "audio/x-raw(ANY)")) output = Output::raw;
-  else if (accepts(downstream, s.codec.encoded_caps)) output = Output::encoded;
-  else if (accepts(downstream, "application/x-rtp")) output = Output::rtp;
+  if (accepts(downstream, s.video ? "video/x-raw(ANY)" : "audio/x-raw(ANY)"))
+    output = Output::raw;
+  else if (accepts(downstream, s.codec.encoded_caps))
+    output = Output::encoded;
+  else if (accepts(downstream, "application/x-rtp"))
+    output = Output::rtp;
   else {
     g_autofree char* text = gst_caps_to_string(downstream);
     return peer_error(std::string("A ") + s.codec.name +
@@ -163,15 +273,32 @@ Result<ReceiveChain::Output> ReceiveChain::configure(const GstCaps* downstream) 
   }
 
   std::lock_guard building(s.building);
-  s.clear();
+  // A decoder serves whatever takes raw media; a parser decides about its format but once.
+  if (s.inside.empty() || output != s.output || output == Output::encoded) {
+    s.clear();
+    s.output = output;
+    std::string problem;
+    if (!s.build(&problem)) {
+      s.clear();
+      return peer_error(problem);
+    }
+  }
+  s.complained = false;
+  s.edge->asking = s.video && output != Output::rtp;
+  s.edge->open = true;
+  s.ask_key_frame();
+  return output;
+}
+
+bool ReceiveChain::State::build(std::string* problem) {
   std::string missing;
   auto append = [&](GstElement* element, const char* what) {
     if (!element) {
       if (missing.empty()) missing = what;
       return;
     }
-    gst_bin_add(GST_BIN(s.bin.get()), element);
-    s.inside.push_back(element);
+    gst_bin_add(GST_BIN(bin.get()), element);
+    inside.push_back(element);
   };
   auto make = [&](const char* factory) {
     GstElement* element = gst_element_factory_make(factory, nullptr);
@@ -181,63 +308,215 @@ Result<ReceiveChain::Output> ReceiveChain::configure(const GstCaps* downstream) 
   if (output == Output::rtp) {
     make("identity");
   } else {
-    if (GstElement* depayloader = make(s.codec.depayloader)) {
-      set_text(depayloader, "wait-for-keyframe", "true");
-      set_text(depayloader, "request-keyframe", "true");
+    if (GstElement* depayloader = make(codec.depayloader)) {
+      set_if_present(depayloader, "wait-for-keyframe", "true");
+      set_if_present(depayloader, "request-keyframe", "true");
+      watch_depayloader(depayloader);
     }
-    if (s.codec.parser) make(s.codec.parser);
+    if (codec.parser) make(codec.parser);
     if (output == Output::raw) {
-      append(make_decoder(s.codec), "decoder");
+      append(make_decoder(codec), "decoder");
       make(video ? "videoconvert" : "audioconvert");
       if (!video) make("audioresample");
     }
   }
   if (!missing.empty()) {
-    s.clear();
-    return peer_error(
-        missing == "decoder"
-            ? std::string("No decoder for ") + s.codec.name +
-                  " is installed. Install gstreamer1.0-libav or gstreamer1.0-plugins-bad."
-            : "The element " + missing + " is missing. Install the GStreamer good and bad plugins.");
+    *problem = missing == "decoder"
+                   ? std::string("No decoder for ") + codec.name +
+                         " is installed. Install gstreamer1.0-libav or gstreamer1.0-plugins-bad."
+                   : "The element " + missing + " is missing. Install " + package_of(missing) + ".";
+    return false;
   }
-  for (std::size_t i = 1; i < s.inside.size(); ++i)
-    if (!gst_element_link(s.inside[i - 1], s.inside[i])) {
-      std::string problem = std::string("Cannot link ") + GST_OBJECT_NAME(s.inside[i - 1]) +
-                            " to " + GST_OBJECT_NAME(s.inside[i]) + ".";
-      s.clear();
-      return peer_error(problem);
+  for (std::size_t i = 1; i < inside.size(); ++i)
+    if (!gst_element_link(inside[i - 1], inside[i])) {
+      *problem = std::string("Cannot link ") + GST_OBJECT_NAME(inside[i - 1]) + " to " +
+                 GST_OBJECT_NAME(inside[i]) + ".";
+      return false;
     }
-  g_autoptr(GstPad) last = gst_element_get_static_pad(s.inside.back(), "src");
-  gst_ghost_pad_set_target(GST_GHOST_PAD(s.src), last);
-  {
-    std::lock_guard lock(s.mutex);
-    if (s.tags)
-      gst_pad_store_sticky_event(s.src, gst_event_new_tag(gst_tag_list_ref(s.tags)));
-  }
-  for (auto element = s.inside.rbegin(); element != s.inside.rend(); ++element)
+  flowed = false;
+  errors = 0;
+  g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
+  watch_start();
+  gst_ghost_pad_set_target(GST_GHOST_PAD(src), last);
+  for (auto element = inside.rbegin(); element != inside.rend(); ++element)
     gst_element_sync_state_with_parent(*element);
-  g_autoptr(GstPad) first = gst_element_get_static_pad(s.inside.front(), "sink");
-  gst_ghost_pad_set_target(GST_GHOST_PAD(s.sink), first);
-  s.edge->open = true;
-  s.ask_key_frame();
-  return output;
+  g_autoptr(GstPad) first = gst_element_get_static_pad(inside.front(), "sink");
+  gst_ghost_pad_set_target(GST_GHOST_PAD(sink), first);
+  return true;
 }
 
 void ReceiveChain::unconfigure() {
-  std::lock_guard building(state_->building);
-  state_->clear();
+  // What is inside stays: a push may be stuck in what was just unlinked.
+  State& s = *state_;
+  s.edge->open = false;
+  s.edge->asking = false;
 }
 
+void ReceiveChain::State::watch_start() {
+  g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
+  gst_pad_add_probe(
+      last, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
+      [](GstPad*, GstPadProbeInfo*, gpointer data) {
+        if (auto state = Weak<State>::lock(data)) state->flowed = true;
+        return GST_PAD_PROBE_REMOVE;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
+}
+
+// Nothing but key frames passes until one has come; and nothing without content.
+void ReceiveChain::State::watch_depayloader(GstElement* depayloader) {
+  g_autoptr(GstPad) pad = gst_element_get_static_pad(depayloader, "src");
+  gst_pad_add_probe(
+      pad, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+      [](GstPad*, GstPadProbeInfo* info, gpointer data) {
+        auto state = Weak<State>::lock(data);
+        if (!state) return GST_PAD_PROBE_OK;
+        Edge& edge = *state->edge;
+        if (info->type & GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM) {
+          // A gap before any media is an error to parsers.
+          bool gap = GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(info)) == GST_EVENT_GAP;
+          return gap && edge.asking.load(std::memory_order_relaxed) ? GST_PAD_PROBE_DROP
+                                                                    : GST_PAD_PROBE_OK;
+        }
+        GstBuffer* buffer = GST_PAD_PROBE_INFO_BUFFER(info);
+        if (!state->video)  // padding alone: a decoder would take it for a loss
+          return gst_buffer_get_size(buffer) == 0 ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
+        if (!GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT)) {
+          edge.asking.store(false, std::memory_order_relaxed);
+          return GST_PAD_PROBE_OK;
+        }
+        if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT))
+          edge.asking.store(true, std::memory_order_relaxed);
+        return edge.asking.load(std::memory_order_relaxed) ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
+}
+
+// --- key frames and errors -------------------------------------------------------------------
+
 void ReceiveChain::State::ask_key_frame() {
+  if (!video) return;
   gref<GstPad> pad;
   {
     std::lock_guard lock(mutex);
     pad = linked;
   }
-  if (pad && codec.kind == MediaKind::video)
-    gst_pad_send_event(pad.get(), gst_video_event_new_upstream_force_key_unit(
-                                      GST_CLOCK_TIME_NONE, TRUE, 0));
+  if (!pad) return;
+  asked_us = g_get_monotonic_time();
+  gst_pad_send_event(pad.get(),
+                     gst_video_event_new_upstream_force_key_unit(GST_CLOCK_TIME_NONE, TRUE, 0));
 }
+
+// A request may have been lost, or have come too early for the SFU.
+void ReceiveChain::State::ask_again() {
+  if (g_get_monotonic_time() - asked_us.load(std::memory_order_relaxed) >= kAskAgainUs)
+    ask_key_frame();
+}
+
+void ReceiveChain::State::complain(std::string message) {
+  if (on_error && !complained.exchange(true)) on_error(peer_error(std::move(message)));
+}
+
+// What comes from the network must not end the pipeline. Trouble of this machine may.
+bool ReceiveChain::State::keep_message(GstMessage* message) {
+  const auto type = GST_MESSAGE_TYPE(message);
+  if (type != GST_MESSAGE_ERROR && type != GST_MESSAGE_WARNING) return true;
+  g_autoptr(GError) error = nullptr;
+  g_autofree char* debug = nullptr;
+  if (type == GST_MESSAGE_ERROR)
+    gst_message_parse_error(message, &error, &debug);
+  else
+    gst_message_parse_warning(message, &error, &debug);
+  if (error->domain != GST_STREAM_ERROR && error->domain != GST_CORE_ERROR) return true;
+  GST_WARNING_OBJECT(bin.get(), "%s: %s (%s)", GST_MESSAGE_SRC_NAME(message), error->message,
+                     debug ? debug : "");
+  if (edge->open && output != Output::rtp && video) edge->asking = true;
+  if (!flowed && ++errors == kHopelessErrors)
+    complain(std::string("The ") + codec.name + " track cannot be decoded: " + error->message);
+  return false;
+}
+
+// --- events and queries ----------------------------------------------------------------------
+
+gboolean ReceiveChain::State::on_upstream_event(GstPad* pad, GstObject* parent, GstEvent* event) {
+  if (GST_EVENT_TYPE(event) == GST_EVENT_SEEK) {  // nothing here can seek
+    gst_event_unref(event);
+    return FALSE;
+  }
+  if (gst_video_event_is_force_key_unit(event)) {
+    // Depayloaders ask with every packet; what downstream wishes is passed on each time.
+    gint64 now = g_get_monotonic_time();
+    if (gst_event_get_seqnum(event) != wish && now - asked_us < kAskAgainUs) {
+      gst_event_unref(event);
+      return TRUE;
+    }
+    asked_us = now;
+  }
+  return gst_pad_event_default(pad, parent, event);
+}
+
+// While there is no webrtcbin the latency is what it was: sinks keep their pace.
+gboolean ReceiveChain::State::on_upstream_query(GstPad* pad, GstObject* parent, GstQuery* query) {
+  gboolean answered = gst_pad_query_default(pad, parent, query);
+  if (GST_QUERY_TYPE(query) != GST_QUERY_LATENCY) return answered;
+  std::lock_guard lock(mutex);
+  if (answered)
+    gst_query_parse_latency(query, &live, &min_latency, &max_latency);
+  else
+    gst_query_set_latency(query, live, min_latency, max_latency);
+  return TRUE;
+}
+
+// Downstream sees one stream of our name, however often webrtcbin is replaced.
+GstEvent* ReceiveChain::State::own_stream_start(GstEvent* event) {
+  std::lock_guard lock(mutex);
+  const char* id = stream_id.c_str();
+  if (stream_id.empty() && event) gst_event_parse_stream_start(event, &id);
+  GstEvent* own = gst_event_new_stream_start(id);
+  gst_event_set_group_id(own, group);
+  return own;
+}
+
+// Takes a tag event, or null; gives one with our tags first, or null if there are none.
+GstEvent* ReceiveChain::State::with_tags(GstEvent* event) {
+  std::lock_guard lock(mutex);
+  if (!tags) return event;
+  GstTagList* list = gst_tag_list_copy(tags);
+  gst_tag_list_set_scope(list, GST_TAG_SCOPE_STREAM);
+  if (event) {
+    GstTagList* theirs = nullptr;
+    gst_event_parse_tag(event, &theirs);
+    gst_tag_list_insert(list, theirs, GST_TAG_MERGE_KEEP);
+    gst_event_unref(event);
+  }
+  return gst_event_new_tag(list);
+}
+
+// Takes the event, gives what goes out in its place, or null.
+GstEvent* ReceiveChain::State::on_output_event(GstEvent* event) {
+  switch (GST_EVENT_TYPE(event)) {
+    case GST_EVENT_STREAM_START: {
+      g_autoptr(GstEvent) before = gst_pad_get_sticky_event(src, GST_EVENT_STREAM_START, 0);
+      GstEvent* own = before ? nullptr : own_stream_start(event);
+      gst_event_unref(event);
+      return own;
+    }
+    case GST_EVENT_SEGMENT:
+      if (GstEvent* own = with_tags(nullptr)) {
+        gst_pad_store_sticky_event(src, own);  // goes out before the next buffer
+        gst_event_unref(own);
+      }
+      return event;
+    case GST_EVENT_TAG: {
+      GstTagList* list = nullptr;
+      gst_event_parse_tag(event, &list);
+      return gst_tag_list_get_scope(list) == GST_TAG_SCOPE_STREAM ? with_tags(event) : event;
+    }
+    default: return event;
+  }
+}
+
+// --- the ends --------------------------------------------------------------------------------
 
 bool ReceiveChain::connect(GstPad* webrtc_src) {
   State& s = *state_;
@@ -265,9 +544,19 @@ void ReceiveChain::end() {
   State& s = *state_;
   std::lock_guard building(s.building);
   s.edge->open = false;
+  s.edge->asking = false;
   if (s.inside.empty()) return;
   g_autoptr(GstPad) first = gst_element_get_static_pad(s.inside.front(), "sink");
-  gst_pad_send_event(first, gst_event_new_eos());
+  GST_PAD_STREAM_LOCK(first);  // after what is being pushed
+  if (s.flowed) {
+    gst_pad_send_event(first, gst_event_new_eos());
+  } else {
+    // An end without a beginning is an error to parsers and decoders: past them.
+    g_autoptr(GstEvent) started = gst_pad_get_sticky_event(s.src, GST_EVENT_STREAM_START, 0);
+    if (!started) gst_pad_push_event(s.src, s.own_stream_start(nullptr));
+    gst_pad_push_event(s.src, gst_event_new_eos());
+  }
+  GST_PAD_STREAM_UNLOCK(first);
 }
 
 }  // namespace cfr

@@ -2,6 +2,7 @@
 // decode, as far as downstream asks for it. It is a bin. Until configured, and while its output is
 // not linked, packets are dropped at its entry; errors of one chain never reach webrtcbin, whose
 // other tracks would end with it. EOS of webrtcbin is swallowed (the element decides about EOS).
+// Video begins with a key frame, at the start and after damage, and asks for it until it comes.
 #pragma once
 
 #include <gst/gst.h>
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "media/codecs.h"
+#include "util/error.h"
 #include "util/gst_ref.h"
 #include "util/result.h"
 
@@ -30,12 +32,16 @@ class ReceiveChain {
   // What downstream sees; before configure. Takes the tags.
   void set_stream_id(const std::string& stream_id);
   void set_tags(GstTagList* tags);
+  // Once per configure at most: downstream refuses what it is given, or it cannot be decoded. On a
+  // streaming thread; before configure.
+  void set_on_error(std::function<void(Error)> on_error);
 
   // What to give, from what the peer of the element's pad accepts: raw if it takes raw, else
   // encoded, else RTP. Error peer if none fits. Builds the elements and syncs their state with the
-  // bin's. Call it again when the downstream peer changed. Not on a streaming thread.
+  // bin's. Call it again when the downstream peer changed. Not on a streaming thread: it may wait
+  // for what is still being pushed.
   Result<Output> configure(const GstCaps* downstream_caps);
-  // Back to dropping (the element's pad was unlinked).
+  // Back to dropping (the element's pad was unlinked). Does not wait.
   void unconfigure();
 
   // Links webrtcbin's src pad (swallowing its EOS, flow errors never go back) to "sink"; asks for

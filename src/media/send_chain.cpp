@@ -7,6 +7,9 @@
 #include <mutex>
 
 #include "media/edge.h"
+#include "media/encoders.h"
+#include "media/rtp_input.h"
+#include "media/weak.h"
 
 GST_DEBUG_CATEGORY_STATIC(cf_realtime_media_debug);
 #define GST_CAT_DEFAULT cf_realtime_media_debug
@@ -15,15 +18,7 @@ namespace cfr {
 
 namespace {
 
-constexpr guint kMtu = 1200;              // bytes of an RTP packet; leaves room for SRTP and TURN
-constexpr guint kKeyFrameIntervalS = 4;   // viewers ask when they need one sooner
-constexpr guint64 kBitsPerPixel1000 = 70;  // default bitrate: 0.07 bit a pixel
-constexpr guint kMinKbps = 300, kMaxKbps = 6000;
-
-void set_text(GstElement* element, const char* property, const char* value) {
-  if (g_object_class_find_property(G_OBJECT_GET_CLASS(element), property))
-    gst_util_set_object_arg(G_OBJECT(element), property, value);
-}
+constexpr guint kMtu = 1200;  // bytes of an RTP packet; leaves room for SRTP and TURN
 
 Error peer_error(std::string message) {
   Error error;
@@ -32,116 +27,123 @@ Error peer_error(std::string message) {
   return error;
 }
 
-guint kbps_for(const GstCaps* raw) {
-  GstVideoInfo info;
-  if (!gst_video_info_from_caps(&info, raw)) return 1500;
-  guint64 fps1000 = 30000;
-  if (GST_VIDEO_INFO_FPS_N(&info) > 0)
-    fps1000 = gst_util_uint64_scale(1000, guint64(GST_VIDEO_INFO_FPS_N(&info)),
-                                    guint64(std::max(1, GST_VIDEO_INFO_FPS_D(&info))));
-  guint64 bits = guint64(GST_VIDEO_INFO_WIDTH(&info)) * guint64(GST_VIDEO_INFO_HEIGHT(&info)) *
-                 fps1000 / 1000 * kBitsPerPixel1000 / 1000;
-  return std::clamp(guint(bits / 1000), kMinKbps, kMaxKbps);
+std::string text_of(const GstCaps* caps) {
+  g_autofree char* text = gst_caps_to_string(caps);
+  return text;
 }
 
-void tune_encoder(GstElement* encoder, const char* factory, const GstCaps* raw) {
-  guint kbps = kbps_for(raw);
-  GstVideoInfo info;
-  guint fps = 30;
-  if (gst_video_info_from_caps(&info, raw) && GST_VIDEO_INFO_FPS_N(&info) > 0)
-    fps = std::max(1, GST_VIDEO_INFO_FPS_N(&info) / std::max(1, GST_VIDEO_INFO_FPS_D(&info)));
-  std::string distance = std::to_string(fps * kKeyFrameIntervalS);
-  std::string bps = std::to_string(kbps * 1000);
-  if (g_str_equal(factory, "x264enc")) {
-    set_text(encoder, "tune", "zerolatency");
-    set_text(encoder, "speed-preset", "superfast");
-    set_text(encoder, "bframes", "0");
-    set_text(encoder, "byte-stream", "true");
-    set_text(encoder, "key-int-max", distance.c_str());
-    set_text(encoder, "bitrate", std::to_string(kbps).c_str());
-    set_text(encoder, "vbv-buf-capacity", "300");
-  } else if (g_str_equal(factory, "openh264enc")) {
-    set_text(encoder, "complexity", "low");
-    set_text(encoder, "usage-type", "camera");
-    set_text(encoder, "rate-control", "bitrate");
-    set_text(encoder, "gop-size", distance.c_str());
-    set_text(encoder, "bitrate", bps.c_str());
-  } else if (g_str_equal(factory, "vp8enc")) {
-    set_text(encoder, "deadline", "1");
-    set_text(encoder, "cpu-used", "8");
-    set_text(encoder, "error-resilient", "partitions");
-    set_text(encoder, "keyframe-max-dist", distance.c_str());
-    set_text(encoder, "target-bitrate", bps.c_str());
-    set_text(encoder, "end-usage", "cbr");
-    set_text(encoder, "lag-in-frames", "0");
-    set_text(encoder, "threads", "2");
-  } else if (g_str_equal(factory, "opusenc")) {
-    set_text(encoder, "inband-fec", "true");
-    set_text(encoder, "packet-loss-percentage", "10");
-    set_text(encoder, "frame-size", "20");
-  }
+// What decides how the inside is built; the rest of the caps (sizes, rates) the elements follow.
+struct Shape {
+  bool raw = false, rtp = false, interlaced = false;
+  const Codec* codec = nullptr;  // nullptr for raw
+  bool operator==(const Shape&) const = default;
+};
+
+Shape shape_of(const GstCaps* caps) {
+  const GstStructure* structure = gst_caps_get_structure(caps, 0);
+  Shape shape;
+  shape.raw = gst_structure_has_name(structure, "video/x-raw") ||
+              gst_structure_has_name(structure, "audio/x-raw");
+  shape.rtp = gst_structure_has_name(structure, "application/x-rtp");
+  if (const char* mode = gst_structure_get_string(structure, "interlace-mode"))
+    shape.interlaced = shape.raw && !g_str_equal(mode, "progressive");
+  if (!shape.raw) shape.codec = codec_for_caps(caps);
+  return shape;
+}
+
+// In the order in which a source should choose: what needs no conversion, other raw, the rest.
+gref<GstCaps> preferred_caps(MediaKind kind) {
+  GstCaps* caps = gst_caps_from_string(
+      kind == MediaKind::video ? "video/x-raw, format=(string)I420"
+                               : "audio/x-raw, format=(string)S16LE, layout=(string)interleaved, "
+                                 "rate=(int)48000, channels=(int)[ 1, 2 ]");
+  gst_caps_append(caps, sendable_caps(kind).release());
+  return gref<GstCaps>::adopt(caps);
+}
+
+GstElement* make_extension(const char* factory, guint id) {
+  GstElement* extension = gst_element_factory_make(factory, nullptr);
+  if (!extension) return nullptr;
+  gst_object_ref_sink(extension);
+  gst_rtp_header_extension_set_id(GST_RTP_HEADER_EXTENSION(extension), id);
+  return extension;
 }
 
 }  // namespace
 
 struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
-  State(MediaKind kind, Callbacks callbacks) : kind(kind), callbacks(std::move(callbacks)) {}
+  State(MediaKind kind, Callbacks callbacks, std::shared_ptr<Timeline> timeline)
+      : kind(kind), callbacks(std::move(callbacks)), timeline(std::move(timeline)) {}
 
   const MediaKind kind;
   const Callbacks callbacks;
+  const std::shared_ptr<Timeline> timeline;
   gref<GstElement> bin;
   GstPad* sink = nullptr;  // ghost pads, owned by the bin
   GstPad* src = nullptr;
   const std::shared_ptr<Edge> edge = std::make_shared<Edge>();
-  std::mutex mutex;  // guards the rest; held only to copy
+  std::mutex mutex;  // guards the next ones; held only to copy
   std::string mid;
   gref<GstElement> mid_extension;
+  std::shared_ptr<RtpInput> rtp_input;
   gref<GstPad> held_pad;
   gulong hold = 0;
-  gref<GstPad> linked;     // webrtcbin's
+  gref<GstPad> linked;  // webrtcbin's
   bool connected_once = false;
   // streaming thread
-  gref<GstCaps> input;     // what the inside was built for
+  bool built = false;
+  bool ended = false;  // EOS came; what comes next is a new track
+  Shape shape;
   const Codec* codec = nullptr;
-  bool raw = false;
   bool reported = false;
   std::vector<GstElement*> inside;
+  std::string missing;  // the first element that could not be made
+  GstElement* encoder = nullptr;
+  const char* encoder_factory = nullptr;
+  GstElement* clocksync = nullptr;
+  gulong inspection = 0;
 
-  bool on_caps(GstCaps* caps);
+  gref<GstCaps> on_caps(GstCaps* caps);
   bool build(GstCaps* caps);
+  bool append_encoder(GstCaps* caps);
+  void append_payloader();
+  bool link_inside();
   void clear();
-  GstElement* add(const char* factory, std::string* missing);
+  void release();
+  GstElement* append(const char* factory);
   void report(GstCaps* rtp);
-  void report_early(GstElement* payloader);
-  void learn_ssrc(GstElement* entry, GstCaps* rtp);
-  void pace(GstElement* clocksync, GstPad* upstream);
+  void report_early(GstCaps* input);
+  void follow_rtp();
+  void pace();
+  void set_offset(GstClockTime running_time);
+  void reset_offset();
 };
 
 // --- building (streaming thread) -------------------------------------------------------------
 
-bool SendChain::State::on_caps(GstCaps* caps) {
-  bool now_raw = gst_structure_has_name(gst_caps_get_structure(caps, 0), "video/x-raw") ||
-                 gst_structure_has_name(gst_caps_get_structure(caps, 0), "audio/x-raw");
-  const Codec* now = codec_for_caps(caps);
-  bool rtp_changed = input && gst_structure_has_name(gst_caps_get_structure(input.get(), 0),
-                                                     "application/x-rtp") !=
-                                  gst_structure_has_name(gst_caps_get_structure(caps, 0),
-                                                         "application/x-rtp");
-  // The encoder and the payloader follow a change of resolution by themselves.
-  if (input && now_raw == raw && (now_raw || now == codec) && !rtp_changed) {
-    input = gref<GstCaps>::ref(caps);
-    return true;
+// Makes the inside fit the caps and returns those to pass on; null if they cannot be used.
+gref<GstCaps> SendChain::State::on_caps(GstCaps* caps) {
+  Shape now = shape_of(caps);
+  if (!built || ended || now != shape) {
+    clear();
+    shape = now;
+    ended = false;
+    GST_DEBUG_OBJECT(bin.get(), "building for %" GST_PTR_FORMAT, caps);
+    built = build(caps);
+    if (!built) {
+      clear();
+      return {};
+    }
+    if (shape.raw || !(shape.rtp || g_str_has_prefix(codec->name, "H26"))) report_early(caps);
+  } else if (encoder) {
+    adapt_encoder(encoder, encoder_factory, caps);
   }
-  clear();
-  raw = now_raw;
-  input = gref<GstCaps>::ref(caps);
-  if (build(caps)) return true;
-  clear();
-  input.reset();
-  return false;
+  return rtp_input ? rtp_input->set_caps(*codec, caps) : gref<GstCaps>::ref(caps);
 }
 
 void SendChain::State::clear() {
+  release();
+  if (inspection) gst_pad_remove_probe(sink, std::exchange(inspection, 0));
   gst_ghost_pad_set_target(GST_GHOST_PAD(sink), nullptr);
   gst_ghost_pad_set_target(GST_GHOST_PAD(src), nullptr);
   for (GstElement* element : inside) {
@@ -150,16 +152,21 @@ void SendChain::State::clear() {
     gst_bin_remove(GST_BIN(bin.get()), element);
   }
   inside.clear();
+  missing.clear();
+  encoder = clocksync = nullptr;
+  built = false;
   codec = nullptr;
   reported = false;
+  edge->rewrite = nullptr;
   std::lock_guard lock(mutex);
   mid_extension.reset();
+  rtp_input.reset();
 }
 
-GstElement* SendChain::State::add(const char* factory, std::string* missing) {
+GstElement* SendChain::State::append(const char* factory) {
   GstElement* element = gst_element_factory_make(factory, nullptr);
   if (!element) {
-    if (missing->empty()) *missing = factory;
+    if (missing.empty()) missing = factory;
     return nullptr;
   }
   gst_bin_add(GST_BIN(bin.get()), element);
@@ -167,216 +174,277 @@ GstElement* SendChain::State::add(const char* factory, std::string* missing) {
   return element;
 }
 
-bool SendChain::State::build(GstCaps* caps) {
-  std::string missing;
-  bool rtp = gst_structure_has_name(gst_caps_get_structure(caps, 0), "application/x-rtp");
-  std::vector<GstElement*> line;
-  auto append = [&](const char* factory) {
-    GstElement* element = add(factory, &missing);
-    if (element) line.push_back(element);
-    return element;
-  };
-  if (raw) {
-    const char* encoder_name = nullptr;
-    for (const Codec& candidate : codecs()) {
-      if (candidate.kind != kind || encoder_name) continue;
-      for (const char* encoder : candidate.encoders) {
-        g_autoptr(GstElementFactory) found = gst_element_factory_find(encoder);
-        if (!found) continue;
-        codec = &candidate;
-        encoder_name = encoder;
-        break;
-      }
-    }
-    if (!encoder_name) {
-      callbacks.on_error(peer_error(
-          kind == MediaKind::video
-              ? "No video encoder is installed. Install gstreamer1.0-plugins-ugly (x264enc) or "
-                "gstreamer1.0-plugins-good (vp8enc)."
-              : "No Opus encoder is installed. Install gstreamer1.0-plugins-base (opusenc)."));
-      return false;
-    }
-    if (kind == MediaKind::video) {
-      append("videoconvert");
-      if (GstElement* filter = append("capsfilter")) {
-        // 4:2:0 is what every receiver decodes.
-        g_autoptr(GstCaps) planar = gst_caps_from_string("video/x-raw, format=(string)I420");
-        g_object_set(filter, "caps", planar, nullptr);
-      }
-    } else {
-      append("audioconvert");
-      append("audioresample");
-      if (GstElement* filter = append("capsfilter")) {
-        g_autoptr(GstCaps) stereo = gst_caps_from_string(
-            "audio/x-raw, rate=(int)48000, channels=(int)[ 1, 2 ]");
-        g_object_set(filter, "caps", stereo, nullptr);
-      }
-    }
-    GstElement* encoder = append(encoder_name);
-    if (encoder) tune_encoder(encoder, encoder_name, caps);
-    if (encoder && g_str_equal(codec->name, "H264")) {
-      if (GstElement* filter = append("capsfilter")) {
-        g_autoptr(GstCaps) profile = gst_caps_from_string(
-            "video/x-h264, profile=(string)constrained-baseline");
-        g_object_set(filter, "caps", profile, nullptr);
-      }
-    }
-  } else {
-    codec = codec_for_caps(caps);
-    if (!codec || codec->kind != kind) {
-      g_autofree char* text = gst_caps_to_string(caps);
-      callbacks.on_error(peer_error(
-          "Cannot publish " + std::string(text) +
-          ". Supported are raw media, H.264, H.265, VP8, VP9, Opus, PCMU and PCMA."));
-      return false;
-    }
-  }
-
-  GstElement* payloader = nullptr;
-  if (!rtp) {
-    if (codec->parser) append(codec->parser);
-    payloader = append(codec->payloader);
-    if (payloader) {
-      g_object_set(payloader, "mtu", kMtu, "pt", codec->payload_type, "ssrc", g_random_int(),
-                   nullptr);
-      set_text(payloader, "auto-header-extension", "false");
-      set_text(payloader, "config-interval", "-1");
-      set_text(payloader, "aggregate-mode", "zero-latency");
-      set_text(payloader, "picture-id-mode", "15-bit");
-      struct {
-        const char* factory;
-        guint id;
-      } extensions[] = {{"rtphdrexttwcc", 3}, {"rtphdrextmid", 4}};
-      for (auto& extension : extensions) {
-        GstElement* made = gst_element_factory_make(extension.factory, nullptr);
-        if (!made) continue;
-        gst_object_ref_sink(made);
-        gst_rtp_header_extension_set_id(GST_RTP_HEADER_EXTENSION(made), extension.id);
-        g_signal_emit_by_name(payloader, "add-extension", made);
-        if (extension.id == 4) {
-          std::lock_guard lock(mutex);
-          mid_extension = gref<GstElement>::ref(made);
-          if (!mid.empty()) g_object_set(made, "mid", mid.c_str(), nullptr);
-        }
-        gst_object_unref(made);
-      }
-    }
-  }
-  GstElement* clocksync = append("clocksync");
-  if (!missing.empty() || line.empty()) {
-    callbacks.on_error(peer_error("The element " + missing +
-                                  " is missing. Install the GStreamer good, bad and ugly plugins."));
+bool SendChain::State::append_encoder(GstCaps* caps) {
+  Encoder chosen = choose_encoder(kind);
+  if (!chosen.codec) {
+    callbacks.on_error(peer_error(
+        kind == MediaKind::video
+            ? "No video encoder is installed. Install gstreamer1.0-plugins-ugly (x264enc) or "
+              "gstreamer1.0-plugins-good (vp8enc)."
+            : "No Opus encoder is installed. Install gstreamer1.0-plugins-base (opusenc)."));
     return false;
   }
-
-  for (std::size_t i = 1; i < line.size(); ++i)
-    if (!gst_element_link(line[i - 1], line[i])) {
-      callbacks.on_error(peer_error(std::string("Cannot link ") + GST_OBJECT_NAME(line[i - 1]) +
-                                    " to " + GST_OBJECT_NAME(line[i]) + "."));
-      return false;
+  codec = chosen.codec;
+  auto filter = [this](const char* text) {
+    if (GstElement* element = append("capsfilter")) {
+      g_autoptr(GstCaps) wanted = gst_caps_from_string(text);
+      g_object_set(element, "caps", wanted, nullptr);
     }
-  pace(clocksync, sink);
-  g_autoptr(GstPad) last = gst_element_get_static_pad(line.back(), "src");
-  gst_ghost_pad_set_target(GST_GHOST_PAD(src), last);
-  // From the end to the start, so that nothing flows into what is not ready.
-  for (auto element = line.rbegin(); element != line.rend(); ++element)
-    gst_element_sync_state_with_parent(*element);
-  g_autoptr(GstPad) first = gst_element_get_static_pad(line.front(), "sink");
-  gst_ghost_pad_set_target(GST_GHOST_PAD(sink), first);
-  if (rtp) {
-    guint ssrc = 0;
-    if (gst_structure_get_uint(gst_caps_get_structure(caps, 0), "ssrc", &ssrc)) report(caps);
-    else learn_ssrc(line.front(), caps);
-  } else if (raw || !g_str_has_prefix(codec->name, "H26")) {
-    report_early(payloader);
+  };
+  if (kind == MediaKind::video) {
+    if (shape.interlaced) append("deinterlace");
+    append("videoconvert");
+    append("videoscale");
+    // 4:2:0 is what every receiver decodes; it has even sizes.
+    filter(
+        "video/x-raw, format=(string)I420, width=(int)[ 16, 16384, 2 ], "
+        "height=(int)[ 16, 16384, 2 ]");
+  } else {
+    append("audioconvert");
+    append("audioresample");
+    filter("audio/x-raw, rate=(int)48000, channels=(int)[ 1, 2 ]");
   }
+  encoder = append(chosen.factory);
+  encoder_factory = chosen.factory;
+  if (encoder) tune_encoder(encoder, encoder_factory, caps);
+  if (g_str_equal(codec->name, "H264"))
+    filter("video/x-h264, profile=(string)constrained-baseline");
   return true;
 }
 
+void SendChain::State::append_payloader() {
+  GstElement* payloader = append(codec->payloader);
+  if (!payloader) return;
+  g_object_set(payloader, "mtu", kMtu, "pt", codec->payload_type, "ssrc",
+               std::max(g_random_int(), 1u), nullptr);
+  set_if_present(payloader, "auto-header-extension", "false");
+  set_if_present(payloader, "config-interval", "-1");
+  set_if_present(payloader, "aggregate-mode", "zero-latency");
+  set_if_present(payloader, "picture-id-mode", "15-bit");
+  if (GstElement* twcc = make_extension("rtphdrexttwcc", extension_id::twcc)) {
+    g_signal_emit_by_name(payloader, "add-extension", twcc);
+    gst_object_unref(twcc);
+  }
+  if (GstElement* made = make_extension("rtphdrextmid", extension_id::mid)) {
+    std::string known;
+    {
+      std::lock_guard lock(mutex);
+      mid_extension = gref<GstElement>::ref(made);
+      known = mid;
+    }
+    if (!known.empty()) g_object_set(made, "mid", known.c_str(), nullptr);
+    g_signal_emit_by_name(payloader, "add-extension", made);
+    gst_object_unref(made);
+  }
+}
+
+bool SendChain::State::build(GstCaps* caps) {
+  if (shape.raw) {
+    if (!append_encoder(caps)) return false;
+  } else {
+    codec = shape.codec;
+    int channels = 1;
+    gst_structure_get_int(gst_caps_get_structure(caps, 0), "channels", &channels);
+    if (!codec || codec->kind != kind || channels > 2) {
+      callbacks.on_error(
+          peer_error("Cannot publish " + text_of(caps) +
+                     ". Supported are raw media, H.264, H.265, VP8, VP9, Opus (up to two "
+                     "channels), PCMU and PCMA."));
+      return false;
+    }
+  }
+  if (!shape.rtp) {
+    if (codec->parser) append(codec->parser);
+    append_payloader();
+  }
+  clocksync = append("clocksync");
+  if (!missing.empty()) {
+    callbacks.on_error(
+        peer_error("The element " + missing + " is missing. Install " + package_of(missing) + "."));
+    return false;
+  }
+  return link_inside();
+}
+
+bool SendChain::State::link_inside() {
+  for (std::size_t i = 1; i < inside.size(); ++i)
+    if (!gst_element_link(inside[i - 1], inside[i])) {
+      callbacks.on_error(peer_error(std::string("Cannot link ") + GST_OBJECT_NAME(inside[i - 1]) +
+                                    " to " + GST_OBJECT_NAME(inside[i]) + "."));
+      return false;
+    }
+  pace();
+  g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
+  gst_ghost_pad_set_target(GST_GHOST_PAD(src), last);
+  // From the end to the start, so that nothing flows into what is not ready.
+  for (auto element = inside.rbegin(); element != inside.rend(); ++element)
+    if (!gst_element_sync_state_with_parent(*element)) {
+      callbacks.on_error(peer_error(std::string(GST_OBJECT_NAME(*element)) + " does not start."));
+      return false;
+    }
+  g_autoptr(GstPad) first = gst_element_get_static_pad(inside.front(), "sink");
+  gst_ghost_pad_set_target(GST_GHOST_PAD(sink), first);
+  if (shape.rtp) follow_rtp();
+  return true;
+}
+
+// --- pace ------------------------------------------------------------------------------------
+
 // Media that is not live is paced by the clock, and held until somebody can see it: a file starts
 // with its beginning. Live media flows, and is dropped while nobody is connected.
-void SendChain::State::pace(GstElement* clocksync, GstPad* upstream) {
+void SendChain::State::pace() {
   g_autoptr(GstQuery) query = gst_query_new_latency();
   gboolean live = TRUE;
-  if (gst_pad_peer_query(upstream, query)) gst_query_parse_latency(query, &live, nullptr, nullptr);
+  if (gst_pad_peer_query(sink, query)) gst_query_parse_latency(query, &live, nullptr, nullptr);
   g_object_set(clocksync, "sync", !live, nullptr);
+  if (live) return;
+  const auto data = GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST);
+  g_autoptr(GstPad) entry = gst_element_get_static_pad(clocksync, "sink");
+  // Runs when the first packet is let go.
+  gst_pad_add_probe(
+      entry, data,
+      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
+        GstBuffer* buffer = info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST
+                                ? gst_buffer_list_get(GST_PAD_PROBE_INFO_BUFFER_LIST(info), 0)
+                                : GST_PAD_PROBE_INFO_BUFFER(info);
+        GstEvent* event = gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0);
+        GstClockTime running_time = GST_CLOCK_TIME_NONE;
+        if (event) {
+          const GstSegment* segment = nullptr;
+          gst_event_parse_segment(event, &segment);
+          running_time =
+              gst_segment_to_running_time(segment, GST_FORMAT_TIME, GST_BUFFER_DTS_OR_PTS(buffer));
+          gst_event_unref(event);
+        }
+        if (!GST_CLOCK_TIME_IS_VALID(running_time)) return GST_PAD_PROBE_OK;
+        if (auto state = Weak<State>::lock(data)) state->set_offset(running_time);
+        return GST_PAD_PROBE_REMOVE;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
   std::lock_guard lock(mutex);
-  if (live || connected_once || hold) return;
-  held_pad = gref<GstPad>::adopt(gst_element_get_static_pad(clocksync, "sink"));
+  if (connected_once || hold) return;
+  held_pad = gref<GstPad>::ref(entry);
   hold = gst_pad_add_probe(
-      held_pad.get(),
-      GstPadProbeType(GST_PAD_PROBE_TYPE_BLOCK | GST_PAD_PROBE_TYPE_BUFFER |
-                      GST_PAD_PROBE_TYPE_BUFFER_LIST),
+      entry, GstPadProbeType(GST_PAD_PROBE_TYPE_BLOCK | data),
       [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_OK; }, nullptr, nullptr);
+}
+
+// The first packet of all chains decides by how much they lag.
+void SendChain::State::set_offset(GstClockTime running_time) {
+  int64_t lag = 0;
+  if (GstClock* clock = gst_element_get_clock(clocksync)) {
+    lag = GST_CLOCK_DIFF(gst_element_get_base_time(clocksync) + running_time,
+                         gst_clock_get_time(clock));
+    gst_object_unref(clock);
+  }
+  int64_t offset = -1;
+  if (timeline->offset_ns.compare_exchange_strong(offset, std::max<int64_t>(lag, 0)))
+    offset = std::max<int64_t>(lag, 0);
+  g_object_set(clocksync, "ts-offset", offset, nullptr);
+}
+
+// Running time begins anew.
+void SendChain::State::reset_offset() {
+  if (timeline->offset_ns >= 0) timeline->offset_ns = 0;
+  if (clocksync) g_object_set(clocksync, "ts-offset", gint64(0), nullptr);
+}
+
+// Lets go what is held.
+void SendChain::State::release() {
+  gref<GstPad> pad;
+  gulong id = 0;
+  {
+    std::lock_guard lock(mutex);
+    pad = std::move(held_pad);
+    held_pad.reset();
+    id = std::exchange(hold, 0);
+  }
+  if (pad && id) gst_pad_remove_probe(pad.get(), id);
 }
 
 // --- telling what will be sent ---------------------------------------------------------------
 
 void SendChain::State::report(GstCaps* rtp) {
-  if (reported) return;
-  reported = true;
+  if (std::exchange(reported, true)) return;
   GstCaps* copy = gst_caps_copy(rtp);
   GstStructure* structure = gst_caps_get_structure(copy, 0);
   gst_structure_remove_fields(structure, "timestamp-offset", "seqnum-offset", "seqnum-base",
                               "clock-base", "sprop-parameter-sets", "sprop-vps", "sprop-sps",
                               "sprop-pps", nullptr);
-  if (!gst_structure_has_field(structure, "encoding-name"))
-    gst_structure_set(structure, "encoding-name", G_TYPE_STRING, codec->name, nullptr);
-  if (!gst_structure_has_field(structure, "clock-rate"))
-    gst_structure_set(structure, "clock-rate", G_TYPE_INT, codec->clock_rate, nullptr);
-  gst_structure_set(structure, "media", G_TYPE_STRING,
-                    kind == MediaKind::video ? "video" : "audio", nullptr);
+  GST_DEBUG_OBJECT(bin.get(), "will send %" GST_PTR_FORMAT, copy);
   callbacks.on_caps(gref<GstCaps>::adopt(copy));
 }
 
 // Before the first packet, so that negotiation runs while the encoder starts.
-void SendChain::State::report_early(GstElement* payloader) {
+void SendChain::State::report_early(GstCaps* input) {
+  const GstStructure* from = gst_caps_get_structure(input, 0);
   guint ssrc = 0;
+  GstElement* payloader = inside[inside.size() - 2];
   g_object_get(payloader, "ssrc", &ssrc, nullptr);
   g_autoptr(GstCaps) caps = gst_caps_new_simple(
       "application/x-rtp", "media", G_TYPE_STRING, kind == MediaKind::video ? "video" : "audio",
       "encoding-name", G_TYPE_STRING, codec->name, "clock-rate", G_TYPE_INT, codec->clock_rate,
       "payload", G_TYPE_INT, codec->payload_type, "ssrc", G_TYPE_UINT, ssrc, nullptr);
-  if (g_str_equal(codec->name, "H264"))
-    gst_caps_set_simple(caps, "packetization-mode", G_TYPE_STRING, "1", "profile-level-id",
-                        G_TYPE_STRING, "42e01f", "level-asymmetry-allowed", G_TYPE_STRING, "1",
-                        nullptr);
-  if (g_str_equal(codec->name, "OPUS"))
-    gst_caps_set_simple(caps, "encoding-params", G_TYPE_STRING, "2", "minptime", G_TYPE_STRING,
-                        "10", "useinbandfec", G_TYPE_STRING, "1", nullptr);
+  auto set = [&caps](const char* field, const char* value) {
+    gst_caps_set_simple(caps, field, G_TYPE_STRING, value, nullptr);
+  };
+  if (g_str_equal(codec->name, "H264")) {
+    set("packetization-mode", "1");
+    set("profile-level-id", "42e01f");
+    set("level-asymmetry-allowed", "1");
+  } else if (g_str_equal(codec->name, "VP9")) {
+    if (const char* profile = gst_structure_get_string(from, "profile")) set("profile-id", profile);
+  } else if (g_str_equal(codec->name, "OPUS")) {  // RFC 7587
+    int channels = 1;
+    gst_structure_get_int(from, "channels", &channels);
+    set("encoding-params", "2");
+    set("minptime", "10");
+    set("useinbandfec", "1");
+    if (channels > 1) {
+      set("stereo", "1");
+      set("sprop-stereo", "1");
+    }
+  }
   report(caps);
 }
 
-void SendChain::State::learn_ssrc(GstElement* entry, GstCaps* rtp) {
-  struct Learn {
-    std::weak_ptr<State> state;
-    gref<GstCaps> caps;
-  };
-  g_autoptr(GstPad) pad = gst_element_get_static_pad(entry, "sink");
-  gst_pad_add_probe(
-      pad, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
+void SendChain::State::follow_rtp() {
+  // The chain lives as long as the callback: RtpInput is a member of it.
+  auto input = std::make_shared<RtpInput>([this](gref<GstCaps> caps) {
+    GST_DEBUG_OBJECT(bin.get(), "will send %" GST_PTR_FORMAT, caps.get());
+    callbacks.on_caps(std::move(caps));
+  });
+  std::string known;
+  {
+    std::lock_guard lock(mutex);
+    rtp_input = input;
+    known = mid;
+  }
+  input->set_mid(known);
+  edge->rewrite = [input](GstBuffer* packet) { return input->rewrite(packet); };
+  // Here rather than behind: what is held has to be looked at too.
+  inspection = gst_pad_add_probe(
+      sink, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
       [](GstPad*, GstPadProbeInfo* info, gpointer data) {
-        auto* learn = static_cast<Learn*>(data);
-        GstBuffer* buffer = info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST
-                                ? gst_buffer_list_get(GST_PAD_PROBE_INFO_BUFFER_LIST(info), 0)
-                                : GST_PAD_PROBE_INFO_BUFFER(info);
-        guint8 header[12];
-        if (!buffer || gst_buffer_extract(buffer, 0, header, 12) != 12) return GST_PAD_PROBE_OK;
-        g_autoptr(GstCaps) caps = gst_caps_copy(learn->caps.get());
-        gst_caps_set_simple(caps, "ssrc", G_TYPE_UINT, GST_READ_UINT32_BE(header + 8), nullptr);
-        if (!gst_structure_has_field(gst_caps_get_structure(caps, 0), "payload"))
-          gst_caps_set_simple(caps, "payload", G_TYPE_INT, header[1] & 0x7f, nullptr);
-        if (auto state = learn->state.lock()) state->report(caps);
-        return GST_PAD_PROBE_REMOVE;
+        auto state = Weak<State>::lock(data);
+        if (!state || !state->rtp_input) return GST_PAD_PROBE_OK;
+        if (info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST) {
+          GstBufferList* list = GST_PAD_PROBE_INFO_BUFFER_LIST(info);
+          for (guint i = 0; i < gst_buffer_list_length(list); ++i)
+            state->rtp_input->inspect(gst_buffer_list_get(list, i));
+        } else {
+          state->rtp_input->inspect(GST_PAD_PROBE_INFO_BUFFER(info));
+        }
+        return GST_PAD_PROBE_OK;
       },
-      new Learn{weak_from_this(), gref<GstCaps>::ref(rtp)},
-      [](gpointer data) { delete static_cast<Learn*>(data); });
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
 }
 
 // --- the chain -------------------------------------------------------------------------------
 
-SendChain::SendChain(MediaKind kind, const char* name, Callbacks callbacks)
-    : state_(std::make_shared<State>(kind, std::move(callbacks))) {
+SendChain::SendChain(MediaKind kind, const char* name, Callbacks callbacks,
+                     std::shared_ptr<Timeline> timeline)
+    : state_(std::make_shared<State>(kind, std::move(callbacks), std::move(timeline))) {
   static gsize once = 0;
   if (g_once_init_enter(&once)) {
     GST_DEBUG_CATEGORY_INIT(cf_realtime_media_debug, "cfrealtime", 0, "Cloudflare Realtime");
@@ -390,87 +458,140 @@ SendChain::SendChain(MediaKind kind, const char* name, Callbacks callbacks)
   gst_object_ref_sink(templ);
   s.sink = gst_ghost_pad_new_no_target_from_template("sink", templ);
   s.src = gst_ghost_pad_new_no_target("src", GST_PAD_SRC);
-  std::weak_ptr<State> weak = state_;
-  gst_pad_add_probe(
-      s.sink, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
-      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
-        auto state = static_cast<std::weak_ptr<State>*>(data)->lock();
-        if (!state) return GST_PAD_PROBE_OK;
-        GstEvent* event = GST_PAD_PROBE_INFO_EVENT(info);
-        if (GST_EVENT_TYPE(event) == GST_EVENT_CAPS) {
+  gst_pad_set_event_function_full(
+      s.sink,
+      [](GstPad* pad, GstObject* parent, GstEvent* event) -> gboolean {
+        auto state = Weak<State>::lock(pad->eventdata);
+        if (state && GST_EVENT_TYPE(event) == GST_EVENT_CAPS) {
           GstCaps* caps = nullptr;
           gst_event_parse_caps(event, &caps);
-          if (!state->on_caps(caps)) return GST_PAD_PROBE_DROP;  // data: not negotiated
-        } else if (GST_EVENT_TYPE(event) == GST_EVENT_EOS && !state->input) {
+          gref<GstCaps> usable = state->on_caps(caps);
+          if (usable && usable.get() != caps) {
+            GstEvent* own = gst_event_new_caps(usable.get());
+            gst_event_set_seqnum(own, gst_event_get_seqnum(event));
+            gst_event_unref(event);
+            event = own;
+          }
+          if (!usable) {
+            gst_event_unref(event);
+            return FALSE;  // upstream: not negotiated
+          }
+        } else if (state && GST_EVENT_TYPE(event) == GST_EVENT_EOS && !state->built) {
           state->callbacks.on_eos();  // ended before it began
+        } else if (state && GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP) {
+          gboolean reset_time = FALSE;
+          gst_event_parse_flush_stop(event, &reset_time);
+          if (reset_time) state->reset_offset();
         }
-        return GST_PAD_PROBE_OK;
+        return gst_pad_event_default(pad, parent, event);
       },
-      new std::weak_ptr<State>(weak),
-      [](gpointer data) { delete static_cast<std::weak_ptr<State>*>(data); });
+      Weak<State>::make(state_), Weak<State>::free);
+  // What can be sent does not depend on what is being sent: the inside is built anew for it.
+  gst_pad_set_query_function_full(
+      s.sink,
+      [](GstPad* pad, GstObject* parent, GstQuery* query) -> gboolean {
+        auto state = Weak<State>::lock(pad->querydata);
+        if (state && GST_QUERY_TYPE(query) == GST_QUERY_CAPS) {
+          GstCaps* filter = nullptr;
+          gst_query_parse_caps(query, &filter);
+          gref<GstCaps> caps = preferred_caps(state->kind);
+          if (filter)
+            caps = gref<GstCaps>::adopt(
+                gst_caps_intersect_full(caps.get(), filter, GST_CAPS_INTERSECT_FIRST));
+          gst_query_set_caps_result(query, caps.get());
+          return TRUE;
+        }
+        if (state && GST_QUERY_TYPE(query) == GST_QUERY_ACCEPT_CAPS) {
+          GstCaps* caps = nullptr;
+          gst_query_parse_accept_caps(query, &caps);
+          gst_query_set_accept_caps_result(
+              query, gst_caps_can_intersect(sendable_caps(state->kind).get(), caps));
+          return TRUE;
+        }
+        return gst_pad_query_default(pad, parent, query);
+      },
+      Weak<State>::make(state_), Weak<State>::free);
+  std::weak_ptr<State> weak = state_;
   s.edge->on_first_packet = [weak] {
     if (auto state = weak.lock()) state->callbacks.on_first_packet();
   };
   s.edge->on_eos = [weak] {
-    if (auto state = weak.lock()) state->callbacks.on_eos();
+    auto state = weak.lock();
+    if (!state) return;
+    state->ended = true;
+    state->callbacks.on_eos();
   };
   s.edge->on_event = [weak](GstEvent* event) {
     if (GST_EVENT_TYPE(event) != GST_EVENT_CAPS) return;
     GstCaps* caps = nullptr;
     gst_event_parse_caps(event, &caps);
     auto state = weak.lock();
-    if (state && gst_structure_has_field(gst_caps_get_structure(caps, 0), "ssrc"))
+    if (state && !state->shape.rtp &&
+        gst_structure_has_field(gst_caps_get_structure(caps, 0), "ssrc"))
       state->report(caps);
+  };
+  s.edge->on_flow = [weak](GstFlowReturn flow) {
+    auto state = weak.lock();
+    if (state && flow != GST_FLOW_OK)
+      GST_INFO_OBJECT(state->bin.get(), "webrtcbin takes no packets: %s", gst_flow_get_name(flow));
   };
   install_edge(s.src, s.edge);
   gst_element_add_pad(s.bin.get(), s.sink);
   gst_element_add_pad(s.bin.get(), s.src);
 }
 
-SendChain::~SendChain() { disconnect(); }
+SendChain::~SendChain() {
+  disconnect();
+}
 
-GstElement* SendChain::bin() const { return state_->bin.get(); }
+GstElement* SendChain::bin() const {
+  return state_->bin.get();
+}
 
-uint64_t SendChain::packets() const { return state_->edge->passed; }
+uint64_t SendChain::packets() const {
+  return state_->edge->passed.load(std::memory_order_relaxed);
+}
 
 void SendChain::set_mid(const std::string& mid) {
-  std::lock_guard lock(state_->mutex);
-  state_->mid = mid;
-  if (state_->mid_extension)
-    g_object_set(state_->mid_extension.get(), "mid", mid.c_str(), nullptr);
+  gref<GstElement> extension;
+  std::shared_ptr<RtpInput> rtp_input;
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->mid = mid;
+    extension = state_->mid_extension;
+    rtp_input = state_->rtp_input;
+  }
+  if (extension) g_object_set(extension.get(), "mid", mid.c_str(), nullptr);
+  if (rtp_input) rtp_input->set_mid(mid);
 }
 
 void SendChain::rearm() {
   State& s = *state_;
   s.clear();
-  s.input.reset();
+  s.ended = false;
+  s.timeline->offset_ns = -1;
   std::lock_guard lock(s.mutex);
   s.connected_once = false;
-  s.held_pad.reset();
-  s.hold = 0;
 }
 
 bool SendChain::connect(GstPad* webrtc_sink) {
   State& s = *state_;
   disconnect();
   if (gst_pad_link(s.src, webrtc_sink) != GST_PAD_LINK_OK) return false;
-  gref<GstPad> held;
-  gulong hold = 0;
   {
     std::lock_guard lock(s.mutex);
     s.linked = gref<GstPad>::ref(webrtc_sink);
     s.connected_once = true;
-    held = std::move(s.held_pad);
-    s.held_pad.reset();
-    hold = std::exchange(s.hold, 0);
   }
   s.edge->fresh = true;
   s.edge->open = true;
-  GstPad* inner = GST_PAD(gst_proxy_pad_get_internal(GST_PROXY_PAD(s.src)));
-  gst_pad_push_event(inner,
-                     gst_video_event_new_upstream_force_key_unit(GST_CLOCK_TIME_NONE, TRUE, 0));
-  gst_object_unref(inner);
-  if (held && hold) gst_pad_remove_probe(held.get(), hold);
+  if (s.kind == MediaKind::video) {
+    GstPad* inner = GST_PAD(gst_proxy_pad_get_internal(GST_PROXY_PAD(s.src)));
+    gst_pad_push_event(inner,
+                       gst_video_event_new_upstream_force_key_unit(GST_CLOCK_TIME_NONE, TRUE, 0));
+    gst_object_unref(inner);
+  }
+  s.release();
   return true;
 }
 

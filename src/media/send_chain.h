@@ -1,11 +1,13 @@
 // What stands between a sink pad of the element and webrtcbin: raw -> encode -> payload, as far as
 // the input needs it. It is a bin, built when the input's caps are known, on the streaming thread.
 // It outlives any webrtcbin: while none is connected its packets are dropped at its end, paced by
-// the clock, and nothing upstream notices. No lock, allocation or log of ours on the packet path.
+// the clock, and nothing upstream notices. No lock, allocation or log of ours on the packet path
+// (RTP input excepted, whose headers are written anew).
 #pragma once
 
 #include <gst/gst.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,19 +18,26 @@
 
 namespace cfr {
 
+// How far media that is not live lags behind the pipeline's clock, since it was held until
+// somebody could see it. Chains that share it (those of one element) stay in step with each other.
+struct Timeline {
+  std::atomic<int64_t> offset_ns{-1};  // -1 = nothing was held yet
+};
+
 class SendChain {
  public:
   // All run on a streaming thread; they copy and post.
   struct Callbacks {
     // The RTP that will come: application/x-rtp with media, encoding-name, clock-rate, payload,
-    // ssrc and fmtp fields. Once, and again if the codec changes.
+    // ssrc and fmtp fields. Once, and again if the codec or the SSRC changes, or after EOS.
     std::function<void(gref<GstCaps> rtp_caps)> on_caps;
     std::function<void()> on_first_packet;  // after each connect(): a packet has gone to webrtcbin
     std::function<void()> on_eos;           // the input ended; EOS never reaches webrtcbin
     std::function<void(Error)> on_error;    // unusable caps, missing encoder
   };
 
-  SendChain(MediaKind kind, const char* name, Callbacks callbacks);
+  SendChain(MediaKind kind, const char* name, Callbacks callbacks,
+            std::shared_ptr<Timeline> timeline = std::make_shared<Timeline>());
   ~SendChain();
 
   // Floating until added to the element; its always-pads: "sink" (accepts sendable_caps(kind)),
