@@ -148,6 +148,19 @@ void Transport::State::check_connected() {
   }
 }
 
+// A packet may go out again as it was (a NACK answered without RTX), however late. What srtpenc
+// refuses otherwise ends the whole stream, not that packet alone.
+static void allow_repetition(GstElement* dtlssrtpenc) {
+  GstIterator* children =
+      gst_bin_iterate_all_by_element_factory_name(GST_BIN(dtlssrtpenc), "srtpenc");
+  GstIteratorForeachFunction each = [](const GValue* item, gpointer) {
+    g_object_set(g_value_get_object(item), "allow-repeat-tx", TRUE, "replay-window-size", 32768,
+                 nullptr);
+  };
+  gst_iterator_foreach(children, each, nullptr);
+  gst_iterator_free(children);
+}
+
 // "" or what went wrong.
 std::string Transport::State::open(const std::string& address) {
   auto options = NiceAgentOption(NICE_AGENT_OPTION_LITE_MODE | NICE_AGENT_OPTION_REGULAR_NOMINATION);
@@ -189,6 +202,7 @@ std::string Transport::State::open(const std::string& address) {
                "enable-last-sample", FALSE, nullptr);
   g_object_set(dec, "connection-id", id.c_str(), nullptr);
   g_object_set(enc, "connection-id", id.c_str(), "is-client", FALSE, nullptr);
+  allow_repetition(enc);
   for (GstElement* sink : {rtp_in, rtcp_in})
     g_object_set(sink, "async", FALSE, "sync", FALSE, "enable-last-sample", FALSE, nullptr);
   auto set_source = [](GstElement* source, const char* type) {
