@@ -229,6 +229,8 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   settings.peer.stun_server = given.stun_server;
   settings.peer.relay_only = given.relay_only;
   settings.peer.loopback = is_loopback(host_of(settings.api.api_url));
+  // No STUN server can see how this machine looks from its own loopback.
+  if (settings.peer.loopback) settings.peer.stun_server.clear();
   settings.negotiator.max_retries = given.max_retries;
   settings.negotiator.seed = (uint64_t(g_random_int()) << 32) | g_random_int();
   settings.retry_timeout_ms = given.retry_timeout_s * 1000;
@@ -307,6 +309,7 @@ bool ElementState::start() {
   });
   GST_OBJECT_LOCK(element_);
   worker_ = std::move(worker);
+  was_connected_ = false;
   ++run_;
   GST_OBJECT_UNLOCK(element_);
   return true;
@@ -463,6 +466,7 @@ bool ElementState::swallow_message(GstMessage* message) {
 void ElementState::on_connection_state(ConnectionState state) {
   GST_OBJECT_LOCK(element_);
   connection_ = state;
+  was_connected_ = was_connected_ || state == ConnectionState::connected;
   GST_OBJECT_UNLOCK(element_);
   g_object_notify(G_OBJECT(element_), "connection-state");
 }
@@ -474,8 +478,7 @@ void ElementState::on_error(const Error& error) { post_error(error, false); }
 void ElementState::post_error(const Error& error, bool warning) {
   if (error.kind == ErrorKind::cancelled) return;
   GST_OBJECT_LOCK(element_);
-  bool was_connected = connection_ != ConnectionState::fresh &&
-                       connection_ != ConnectionState::connecting;
+  bool was_connected = was_connected_;
   GST_OBJECT_UNLOCK(element_);
   Domain domain = domain_of(error.kind, is_source_, was_connected);
   bool retryable = error.kind == ErrorKind::busy || error.kind == ErrorKind::server ||

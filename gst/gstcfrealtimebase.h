@@ -99,6 +99,7 @@ class ElementState : public Session::Listener {
   ElementSettings settings_;
   bool api_url_set_ = false;
   ConnectionState connection_ = ConnectionState::fresh;
+  bool was_connected_ = false;      // since the start
   std::shared_ptr<Worker> worker_;  // between start and stop
   unsigned run_ = 0;                // rises with each start and stop
   // under the state lock

@@ -74,10 +74,14 @@ void Discovery::on_state(const std::string& session_id, Result<SessionState> sta
       listener_.on_discovery_failed(error);
     } else if (error.kind == ErrorKind::gone) {
       // Crashed or not started yet; a clean end shows as tracks that are inactive.
+      listener_.on_discovery_answered();
       listener_.on_publisher_missing(session_id, error);
+    } else {
+      listener_.on_discovery_trouble(error);
     }
-    return;  // anything else: ask again
+    return;
   }
+  listener_.on_discovery_answered();
   publisher.seen_alive = true;
   std::set<std::string> active, closed;
   for (const TrackObject& track : state->tracks) {

@@ -30,6 +30,9 @@ class Discovery {
     virtual void on_track_gone(const std::string& session_id, const std::string& name) = 0;
     // The publisher's session does not exist (any more, or yet); asked again.
     virtual void on_publisher_missing(const std::string& session_id, const Error& error) = 0;
+    // The API cannot be asked at the moment; it is asked again.
+    virtual void on_discovery_trouble(const Error& error) = 0;
+    virtual void on_discovery_answered() = 0;
     // Final: the credentials were refused.
     virtual void on_discovery_failed(Error error) = 0;
   };

@@ -219,6 +219,30 @@ void Session::on_publisher_missing(const std::string& session_id, const Error& e
   GST_DEBUG("publisher %s is missing: %s", session_id.c_str(), error.message.c_str());
 }
 
+// While media flows, an API that cannot be asked harms nobody; before that, it is all there is.
+void Session::on_discovery_trouble(const Error& error) {
+  if (stopped_ || peer_connected_) return;
+  ++discovery_failures_;
+  int allowed = settings_.negotiator.max_retries;
+  if (allowed >= 0 && discovery_failures_ > allowed && negotiator_.session_id().empty()) {
+    set_state(ConnectionState::failed);
+    discovery_.follow({});
+    return listener_.on_error(error);
+  }
+  if (discovery_failures_ > 1 || !negotiator_.session_id().empty()) return;
+  reconnecting(error);
+}
+
+void Session::reconnecting(const Error& cause) {
+  set_state(ConnectionState::reconnecting);
+  listener_.on_warning(cause);
+  if (settings_.retry_timeout_ms > 0 && !retry_limit_timer_.armed())
+    retry_limit_timer_.start(worker_, settings_.retry_timeout_ms, [this, cause] {
+      set_state(ConnectionState::failed);
+      listener_.on_error(cause);
+    });
+}
+
 void Session::on_discovery_failed(Error error) {
   if (stopped_) return;
   renew_token([this, error = std::move(error)](bool renewed) {
@@ -607,13 +631,7 @@ void Session::perform(const Action& action) {
             listener_.on_track_failed(a.track, a.error, a.retrying);
           },
           [this](const action::Reconnecting& a) {
-            set_state(ConnectionState::reconnecting);
-            listener_.on_warning(a.cause);
-            if (settings_.retry_timeout_ms > 0 && !retry_limit_timer_.armed())
-              retry_limit_timer_.start(worker_, settings_.retry_timeout_ms, [this, cause = a.cause] {
-                set_state(ConnectionState::failed);
-                listener_.on_error(cause);
-              });
+            reconnecting(a.cause);
           },
           [this](const action::Fail& a) {
             set_state(ConnectionState::failed);
@@ -638,6 +656,7 @@ void Session::stop(unsigned timeout_ms, std::function<void()> done) {
   std::vector<std::string> mids = negotiator_.open_mids();
   info_->cancel_all();
   api_->cancel_all();
+  network_.reset();
   drop_peer();
   stream_follower_.reset();
 

@@ -117,6 +117,7 @@ class Session : public std::enable_shared_from_this<Session>,
   void set_state(ConnectionState state);
   void note(std::string line);
   void fetch_turn();
+  void reconnecting(const Error& cause);
   void watch();
   void check_peer();
   void on_network_changed(bool available);
@@ -130,6 +131,8 @@ class Session : public std::enable_shared_from_this<Session>,
   void on_track_found(const std::string& session_id, const std::string& name) override;
   void on_track_gone(const std::string& session_id, const std::string& name) override;
   void on_publisher_missing(const std::string& session_id, const Error& error) override;
+  void on_discovery_trouble(const Error& error) override;
+  void on_discovery_answered() override { discovery_failures_ = 0; }
   void on_discovery_failed(Error error) override;
   void on_stream(const StreamDocument& document) override;
   void on_stream_ended() override;
@@ -182,6 +185,7 @@ class Session : public std::enable_shared_from_this<Session>,
   int64_t network_changed_at_ = 0;
   bool stopped_ = false;
   bool stream_announced_ = false;
+  int discovery_failures_ = 0;  // in a row
   unsigned peer_number_ = 0;  // rises with each NewPeer; completions of earlier ones are ignored
   std::deque<Action> queue_;
   bool running_ = false;

@@ -35,6 +35,10 @@ void Worker::run(const char* thread_name) {
     }
     g_main_context_iteration(context_, TRUE);
   }
+  // What was cancelled has to hear of it, or it keeps its references for ever. Bounded, since a
+  // source may be ready again and again.
+  for (int left = 1000; left > 0 && g_main_context_iteration(context_, FALSE); --left) {
+  }
   g_main_context_pop_thread_default(context_);
   std::deque<Task> dropped;
   std::lock_guard lock(mutex_);
