@@ -56,6 +56,7 @@ struct Transport::State : std::enable_shared_from_this<Transport::State> {
   guint stream = 0;
   gref<GstElement> pipeline, encoder, decoder, rtp_out, rtcp_out;
   std::atomic<bool> dead{false};
+  std::atomic<bool> keyed{false};  // the encoder has its SRTP keys; before that it must get nothing
   bool connected = false;
 
   // streaming threads -> context
@@ -127,7 +128,7 @@ void Transport::State::check_connected() {
   if (!listener || !remote_set || dead) return;
   gint connection = 0;  // GstDtlsConnectionState: new, closed, failed, connecting, connected
   g_object_get(encoder.get(), "connection-state", &connection, nullptr);
-  if (connection == 4 && !connected) {
+  if (connection == 4 && keyed && !connected) {
     g_autofree char* pem = nullptr;
     g_object_get(decoder.get(), "peer-pem", &pem, nullptr);
     GChecksumType type = remote.fingerprint_hash == "sha-1"     ? G_CHECKSUM_SHA1
@@ -252,6 +253,19 @@ std::string Transport::State::open(const std::string& address) {
                             delete static_cast<std::weak_ptr<State>*>(data);
                           },
                           GConnectFlags(0));
+
+  g_signal_connect_data(enc, "on-key-set", G_CALLBACK(+[](GstElement*, gpointer data) {
+                          auto state = static_cast<std::weak_ptr<State>*>(data)->lock();
+                          if (!state) return;
+                          state->keyed = true;
+                          std::lock_guard lock(state->mutex);
+                          state->schedule_locked();
+                        }),
+                        new std::weak_ptr<State>(weak_from_this()),
+                        [](gpointer data, GClosure*) {
+                          delete static_cast<std::weak_ptr<State>*>(data);
+                        },
+                        GConnectFlags(0));
 
   // Until ICE has chosen a pair nothing can be sent, and what DTLS says before that would be missed
   // for a second: it waits.
