@@ -155,7 +155,7 @@ static void allow_repetition(GstElement* dtlssrtpenc) {
   GstIterator* children =
       gst_bin_iterate_all_by_element_factory_name(GST_BIN(dtlssrtpenc), "srtpenc");
   GstIteratorForeachFunction each = [](const GValue* item, gpointer) {
-    g_object_set(g_value_get_object(item), "allow-repeat-tx", TRUE, "replay-window-size", 32768,
+    g_object_set(g_value_get_object(item), "allow-repeat-tx", TRUE, "replay-window-size", 16384,
                  nullptr);
   };
   gst_iterator_foreach(children, each, nullptr);
