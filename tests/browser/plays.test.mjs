@@ -4,9 +4,9 @@ import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
 import { assertColour, until, World } from './lib/harness.mjs';
 
-// The upper bars of videotestsrc's SMPTE picture at 75 %, left to right, without the outer ones.
+// The upper bars of videotestsrc's SMPTE picture, left to right, without the outer ones.
 const BARS = [
-  [2 / 7, [180, 180, 16]], [3 / 7, [16, 180, 180]], [4 / 7, [16, 180, 16]], [5 / 7, [180, 16, 180]],
+  [2 / 7, [255, 255, 0]], [3 / 7, [0, 255, 255]], [4 / 7, [0, 255, 0]], [5 / 7, [255, 0, 255]],
 ].map(([left, colour]) => ({ point: [left - 1 / 14, 0.3], colour }));
 // Where that picture holds snow, new in every frame.
 const SNOW = Array.from({ length: 8 }, (_, i) => [0.77 + i * 0.03, 0.9]);

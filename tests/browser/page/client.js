@@ -30,17 +30,15 @@ export class Client {
     });
   }
 
-  async call(method, path, body) {
+  async call(method, path, body, { itemsMayFail = false } = {}) {
     const reply = await fetch(this.base + path, {
       method, headers: this.headers, body: body === undefined ? undefined : JSON.stringify(body),
     });
     const value = await reply.json();
     if (!reply.ok || value.errorCode)
       throw new Error(`${method} ${path}: ${reply.status} ${value.errorCode} ${value.errorDescription}`);
-    for (const track of value.tracks ?? [])
-      if (track.errorCode)
-        throw Object.assign(new Error(`${track.trackName ?? track.mid}: ${track.errorCode}`),
-                            { code: track.errorCode });
+    for (const { trackName, mid, errorCode } of value.tracks ?? [])
+      if (errorCode && !itemsMayFail) throw new Error(`${trackName ?? mid}: ${errorCode}`);
     return value;
   }
 
@@ -91,31 +89,32 @@ export class Client {
     return tracks.map(({ trackName }) => trackName);
   }
 
-  // Gives the received tracks in the order asked for.
+  // Gives the received tracks in the order asked for. What is not there yet is asked for again.
   async pull(sessionId, trackNames) {
-    const tracks = trackNames.map((trackName) => ({ location: 'remote', sessionId, trackName }));
-    let reply;
-    for (const until = performance.now() + 15000; ;) {
-      try {
-        reply = await this.call('POST', `/sessions/${this.sessionId}/tracks/new`, { tracks });
-        break;
-      } catch (error) {
-        // Not there yet, as the API has it; anything else is an error.
-        if (!/^(not_found|empty)_track_error$/.test(error.code) || performance.now() > until)
-          throw error;
+    const mids = new Map();
+    const missing = () => trackNames.filter((name) => !mids.has(name));
+    for (const until = performance.now() + 15000; missing().length;) {
+      const reply = await this.call('POST', `/sessions/${this.sessionId}/tracks/new`, {
+        tracks: missing().map((trackName) => ({ location: 'remote', sessionId, trackName })),
+      }, { itemsMayFail: true });
+      for (const { trackName, mid, errorCode, errorDescription } of reply.tracks) {
+        if (!errorCode) mids.set(trackName, mid);
+        else if (!/^(not_found|empty)_track_error$/.test(errorCode) || performance.now() > until)
+          throw new Error(`${trackName}: ${errorCode} ${errorDescription}`);
       }
-    }
-    if (reply.requiresImmediateRenegotiation) {
-      await this.pc.setRemoteDescription(reply.sessionDescription);
-      await this.pc.setLocalDescription(await this.pc.createAnswer());
-      await this.call('PUT', `/sessions/${this.sessionId}/renegotiate`, {
-        sessionDescription: { type: 'answer', sdp: this.pc.localDescription.sdp },
-      });
+      if (reply.requiresImmediateRenegotiation) {
+        await this.pc.setRemoteDescription(reply.sessionDescription);
+        await this.pc.setLocalDescription(await this.pc.createAnswer());
+        await this.call('PUT', `/sessions/${this.sessionId}/renegotiate`, {
+          sessionDescription: { type: 'answer', sdp: this.pc.localDescription.sdp },
+        });
+      }
+      if (missing().length) await new Promise((resolve) => setTimeout(resolve, 200));
     }
     await this.connected();
-    const mids = reply.tracks.map(({ mid }) => mid);
-    await condition('tracks', this.pc, 'received', () => mids.every((mid) => this.received.has(mid)));
-    return mids.map((mid) => this.received.get(mid));
+    const wanted = trackNames.map((name) => mids.get(name));
+    await condition('tracks', this.pc, 'received', () => wanted.every((mid) => this.received.has(mid)));
+    return wanted.map((mid) => this.received.get(mid));
   }
 
   async stats(type, kind) {
