@@ -444,11 +444,14 @@ gboolean ReceiveChain::State::on_upstream_event(GstPad* pad, GstObject* parent, 
     return FALSE;
   }
   if (gst_video_event_is_force_key_unit(event)) {
-    // Depayloaders ask with every packet; what downstream wishes is passed on each time.
+    // Depayloaders ask with every packet, or but once; what downstream wishes is passed on.
     gint64 now = g_get_monotonic_time();
-    if (gst_event_get_seqnum(event) != wish && now - asked_us < kAskAgainUs) {
-      gst_event_unref(event);
-      return TRUE;
+    if (gst_event_get_seqnum(event) != wish) {
+      edge->asking = edge->open && output != Output::rtp;
+      if (now - asked_us < kAskAgainUs) {
+        gst_event_unref(event);
+        return TRUE;
+      }
     }
     asked_us = now;
   }
@@ -457,8 +460,8 @@ gboolean ReceiveChain::State::on_upstream_event(GstPad* pad, GstObject* parent, 
 
 // While there is no webrtcbin the latency is what it was: sinks keep their pace.
 gboolean ReceiveChain::State::on_upstream_query(GstPad* pad, GstObject* parent, GstQuery* query) {
-  gboolean answered = gst_pad_query_default(pad, parent, query);
-  if (GST_QUERY_TYPE(query) != GST_QUERY_LATENCY) return answered;
+  if (GST_QUERY_TYPE(query) != GST_QUERY_LATENCY) return gst_pad_query_default(pad, parent, query);
+  bool answered = gst_pad_is_linked(sink) && gst_pad_query_default(pad, parent, query);
   std::lock_guard lock(mutex);
   if (answered)
     gst_query_parse_latency(query, &live, &min_latency, &max_latency);

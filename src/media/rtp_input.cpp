@@ -63,6 +63,7 @@ void RtpInput::report() {
 }
 
 void RtpInput::inspect(GstBuffer* packet) {
+  if (!caps_) return;
   guint8 header[kFixedHeader];
   if (gst_buffer_extract(packet, 0, header, sizeof header) != sizeof header || header[0] >> 6 != 2)
     return;

@@ -18,7 +18,8 @@ namespace cfr {
 
 namespace {
 
-constexpr guint kMtu = 1200;  // bytes of an RTP packet; leaves room for SRTP and TURN
+constexpr guint kPacketSize = 1200;    // bytes of RTP; leaves room for SRTP and TURN
+constexpr guint kExtensionsSize = 16;  // payloaders do not count them: TWCC, a MID of 8
 
 Error peer_error(std::string message) {
   Error error;
@@ -92,6 +93,7 @@ struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
   bool connected_once = false;
   // streaming thread
   bool built = false;
+  gref<GstCaps> refused;
   bool ended = false;  // EOS came; what comes next is a new track
   Shape shape;
   const Codec* codec = nullptr;
@@ -123,6 +125,9 @@ struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
 
 // Makes the inside fit the caps and returns those to pass on; null if they cannot be used.
 gref<GstCaps> SendChain::State::on_caps(GstCaps* caps) {
+  // A refused caps event comes again with the next buffer.
+  if (refused && gst_caps_is_equal(refused.get(), caps)) return {};
+  refused.reset();
   Shape now = shape_of(caps);
   if (!built || ended || now != shape) {
     clear();
@@ -132,6 +137,7 @@ gref<GstCaps> SendChain::State::on_caps(GstCaps* caps) {
     built = build(caps);
     if (!built) {
       clear();
+      refused = gref<GstCaps>::ref(caps);
       return {};
     }
     if (shape.raw || !(shape.rtp || g_str_has_prefix(codec->name, "H26"))) report_early(caps);
@@ -215,7 +221,7 @@ bool SendChain::State::append_encoder(GstCaps* caps) {
 void SendChain::State::append_payloader() {
   GstElement* payloader = append(codec->payloader);
   if (!payloader) return;
-  g_object_set(payloader, "mtu", kMtu, "pt", codec->payload_type, "ssrc",
+  g_object_set(payloader, "mtu", kPacketSize - kExtensionsSize, "pt", codec->payload_type, "ssrc",
                std::max(g_random_int(), 1u), nullptr);
   set_if_present(payloader, "auto-header-extension", "false");
   set_if_present(payloader, "config-interval", "-1");
@@ -568,6 +574,7 @@ void SendChain::set_mid(const std::string& mid) {
 void SendChain::rearm() {
   State& s = *state_;
   s.clear();
+  s.refused.reset();
   s.ended = false;
   s.timeline->offset_ns = -1;
   std::lock_guard lock(s.mutex);

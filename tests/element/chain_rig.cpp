@@ -109,6 +109,10 @@ GstPadProbeReturn FakePeer::on_input(GstPadProbeInfo* info) {
     --lose;
     return GST_PAD_PROBE_DROP;
   }
+  if (!gst_pad_is_linked(src_.get())) {
+    signal_.happened();
+    return GST_PAD_PROBE_DROP;
+  }
   if (change) GST_PAD_PROBE_INFO_DATA(info) = change(buffer);
   signal_.happened();
   return GST_PAD_PROBE_OK;
@@ -127,7 +131,7 @@ void FakePeer::request_key_frame() {
 // --- the rig ---------------------------------------------------------------------------------
 
 Rig::Rig(MediaKind kind, const std::string& source, std::shared_ptr<Timeline> timeline) {
-  pipeline = gref<GstElement>::ref(gst_pipeline_new(nullptr));
+  pipeline = gref<GstElement>::sink(gst_pipeline_new(nullptr));
   g_autoptr(GstBus) bus = gst_element_get_bus(pipeline.get());
   gst_bus_set_sync_handler(
       bus,
@@ -248,7 +252,11 @@ void Rig::on_output(GstPadProbeInfo* info) {
   GstBuffer* buffer = GST_PAD_PROBE_INFO_BUFFER(info);
   g_autoptr(GstCaps) caps = gst_pad_get_current_caps(output.get());
   Frame frame;
-  frame.pts = GST_BUFFER_PTS(buffer);
+  g_autoptr(GstEvent) segment_event = gst_pad_get_sticky_event(output.get(), GST_EVENT_SEGMENT, 0);
+  const GstSegment* segment = nullptr;
+  if (segment_event) gst_event_parse_segment(segment_event, &segment);
+  if (segment)
+    frame.time = gst_segment_to_running_time(segment, GST_FORMAT_TIME, GST_BUFFER_PTS(buffer));
   frame.at_us = g_get_monotonic_time();
   const GstStructure* structure = gst_caps_get_structure(caps, 0);
   gst_structure_get_int(structure, "width", &frame.width);

@@ -62,8 +62,8 @@ class FakePeer {
 
 // What arrived at the end.
 struct Frame {
-  GstClockTime pts = GST_CLOCK_TIME_NONE;
-  std::optional<uint16_t> counter;  // of raw video
+  GstClockTime time = GST_CLOCK_TIME_NONE;  // running time
+  std::optional<uint16_t> counter;          // of raw video
   int width = 0, height = 0;
   gint64 at_us = 0;  // monotonic
 };
