@@ -57,6 +57,7 @@ class SrcState : public cfr::ElementState {
   explicit SrcState(GstCfRealtimeBase* element) : ElementState(element, true) {}
 
   void set_own_property(guint id, const GValue* value);
+  void end_all();
   void get_own_property(guint id, GValue* value);
 
   void adjust(cfr::SessionSettings& settings) override;
@@ -303,11 +304,8 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
     GST_OBJECT_UNLOCK(element());
   }
   auto chain = std::make_shared<ReceiveChain>(codec, nullptr);
-  {
-    g_autofree char* stream_id = gst_pad_create_stream_id_printf(
-        nullptr, element(), "%s/%s", track->session_id.c_str(), track->name.c_str());
-    chain->set_stream_id(stream_id ? stream_id : track->name);
-  }
+  // The same wherever this publication is played.
+  chain->set_stream_id("cfrealtime/" + track->session_id + "/" + track->name);
   gst_bin_add(bin(), chain->bin());
   gst_element_sync_state_with_parent(chain->bin());
   g_autoptr(GstPad) target = gst_element_get_static_pad(chain->bin(), "src");
@@ -408,6 +406,19 @@ void SrcState::remove(const TrackRef& track, bool with_eos) {
   gst_bin_remove(bin(), chain->bin());
 }
 
+// EOS asked for from outside, as gst-launch-1.0 -e does: what is downstream is to come to an end.
+void SrcState::end_all() {
+  GST_OBJECT_LOCK(element());
+  auto tracks = tracks_;
+  GST_OBJECT_UNLOCK(element());
+  for (auto& [id, track] : tracks) {
+    GST_OBJECT_LOCK(element());
+    auto chain = track->chain;
+    GST_OBJECT_UNLOCK(element());
+    if (chain) chain->end();
+  }
+}
+
 void SrcState::on_peer_dropped() {
   GST_OBJECT_LOCK(element());
   auto tracks = tracks_;
@@ -500,6 +511,15 @@ static void gst_cf_realtime_src_get_property(GObject* object, guint id, GValue* 
     G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
 }
 
+// Nothing inside the bin is a source that could take it.
+static gboolean gst_cf_realtime_src_send_event(GstElement* element, GstEvent* event) {
+  if (GST_EVENT_TYPE(event) != GST_EVENT_EOS)
+    return GST_ELEMENT_CLASS(gst_cf_realtime_src_parent_class)->send_event(element, event);
+  gst_event_unref(event);
+  state_of(element)->end_all();
+  return TRUE;
+}
+
 static void gst_cf_realtime_src_init(GstCfRealtimeSrc* self) {
   gst_bin_set_suppressed_flags(GST_BIN(self),
                                GstElementFlags(GST_ELEMENT_FLAG_SOURCE | GST_ELEMENT_FLAG_SINK));
@@ -513,6 +533,7 @@ static void gst_cf_realtime_src_class_init(GstCfRealtimeSrcClass* klass) {
   GST_DEBUG_CATEGORY_INIT(cf_realtime_src_debug, "cfrealtimesrc", 0, "Cloudflare Realtime source");
   object_class->set_property = gst_cf_realtime_src_set_property;
   object_class->get_property = gst_cf_realtime_src_get_property;
+  element_class->send_event = gst_cf_realtime_src_send_event;
 
   const auto playing =
       GParamFlags(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_PLAYING);
