@@ -9,7 +9,7 @@ namespace cfr::sfu {
 
 namespace {
 
-constexpr std::size_t kMaxBytes = 512 * 1024, kMaxSections = 256, kMaxLines = 20000;
+constexpr std::size_t kMaxBytes = 512 * 1024, kMaxSections = 256, kMaxLines = 20000, kMaxRids = 6;
 
 constexpr char kMid[] = "urn:ietf:params:rtp-hdrext:sdes:mid";
 constexpr char kRid[] = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
@@ -46,6 +46,22 @@ std::optional<long> number(std::string_view text, long low, long high) {
   return value;
 }
 
+// RFC 8866: token; and what may stand in our lines.
+bool is_token(std::string_view text, std::size_t longest) {
+  return !text.empty() && text.size() <= longest &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return c > ' ' && c < 0x7f && c != '"' && c != ',' && c != '/' && c != ':' && c != ';' &&
+                  c != '=' && c != '\\';
+         });
+}
+
+// RFC 8851: rid-id.
+bool is_rid(std::string_view text) {
+  return is_token(text, 32) && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return std::isalnum(c) || c == '-' || c == '_';
+         });
+}
+
 struct KnownCodec {
   const char* name;
   const char* kind;
@@ -57,15 +73,17 @@ constexpr KnownCodec kCodecs[] = {{"H264", "video"}, {"H265", "video"}, {"VP8", 
 // A section while its lines are read.
 struct Draft {
   ClientSection section;
-  bool bundle_only = false, has_direction = false;
+  bool bundle_only = false, has_direction = false, allow_mixed = false, has_bundle = false;
+  std::vector<std::string> bundle;  // mids of the group; of the session part
   long port = 0;
   std::string ufrag, pwd, fingerprint, setup;
-  std::map<int, MediaCodec> codecs;                // payload type ->
-  std::map<int, std::string> fmtp;                 // also of rtx
-  std::map<int, int> rtx;                          // rtx payload type -> apt
+  std::map<int, MediaCodec> codecs;                  // payload type ->
+  std::map<int, std::string> fmtp;                   // also of rtx
+  std::map<int, int> rtx;                            // rtx payload type -> apt
   std::map<int, std::vector<std::string>> feedback;  // -1: all
   std::vector<uint32_t> ssrcs;
   std::map<uint32_t, uint32_t> rtx_of;
+  std::string simulcast;  // what follows "send"
 };
 
 void read_format(Draft& draft, std::string_view value) {  // 96 VP8/90000
@@ -92,6 +110,14 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
   ClientSection& section = draft.section;
   if (name == "mid") {
     section.mid = value;
+    section.named = true;
+  } else if (name == "group") {
+    auto parts = words(value);
+    if (parts.empty() || parts[0] != "BUNDLE" || draft.has_bundle) return;
+    draft.has_bundle = true;
+    draft.bundle.assign(parts.begin() + 1, parts.end());
+  } else if (name == "extmap-allow-mixed") {
+    draft.allow_mixed = true;
   } else if (name == "sendrecv" || name == "sendonly" || name == "recvonly" || name == "inactive") {
     draft.has_direction = true;
     section.direction = name == "sendrecv"   ? Direction::sendrecv
@@ -105,7 +131,9 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
   } else if (name == "ice-pwd") {
     draft.pwd = value;
   } else if (name == "fingerprint") {
-    draft.fingerprint = value;
+    // One that everyone can check, if there are several.
+    bool sha256 = value.size() > 8 && same_codec(std::string(value.substr(0, 8)), "sha-256 ");
+    if (draft.fingerprint.empty() || sha256) draft.fingerprint = value;
   } else if (name == "setup") {
     draft.setup = value;
   } else if (name == "rtpmap") {
@@ -121,7 +149,8 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
     auto payload = value.substr(0, space) == "*" ? std::optional<long>(-1)
                                                  : number(value.substr(0, space), 0, 127);
     std::string what;
-    for (const std::string& word : words(value.substr(space))) what += (what.empty() ? "" : " ") + word;
+    for (const std::string& word : words(value.substr(space)))
+      what += (what.empty() ? "" : " ") + word;
     if (payload) draft.feedback[int(*payload)].push_back(what);
   } else if (name == "extmap") {  // 3/sendonly urn:... attributes
     auto parts = words(value);
@@ -141,8 +170,13 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
     if (media && rtx) draft.rtx_of[uint32_t(*media)] = uint32_t(*rtx);
   } else if (name == "rid") {
     auto parts = words(value);
-    if (parts.size() >= 2 && parts[1] == "send" && section.rids.size() < 6)
+    if (parts.size() >= 2 && parts[1] == "send" && section.rids.size() < kMaxRids &&
+        is_rid(parts[0]))
       section.rids.push_back(parts[0]);
+  } else if (name == "simulcast") {  // send f;~h,x;q recv ...
+    auto parts = words(value);
+    for (std::size_t i = 0; i + 1 < parts.size(); ++i)
+      if (parts[i] == "send") draft.simulcast = parts[i + 1];
   }
 }
 
@@ -179,13 +213,31 @@ void finish(Draft& draft) {
       codec.rtx_payload_type = rtx->second;
     for (int key : {-1, codec.payload_type})
       for (const std::string& what : draft.feedback[key]) {
-        if (what == "nack") codec.nack = true;
-        else if (what == "nack pli") codec.pli = true;
-        else if (what == "ccm fir") codec.fir = true;
-        else if (what == "transport-cc") codec.transport_cc = true;
-        else if (what == "goog-remb") codec.remb = true;
+        if (what == "nack")
+          codec.nack = true;
+        else if (what == "nack pli")
+          codec.pli = true;
+        else if (what == "ccm fir")
+          codec.fir = true;
+        else if (what == "transport-cc")
+          codec.transport_cc = true;
+        else if (what == "goog-remb")
+          codec.remb = true;
       }
     section.codecs.push_back(codec);
+  }
+  if (!draft.simulcast.empty()) {  // its order counts; of alternatives the first
+    std::vector<std::string> ordered;
+    for (std::size_t at = 0; at <= draft.simulcast.size();) {
+      std::size_t end = std::min(draft.simulcast.find(';', at), draft.simulcast.size());
+      std::string rid = draft.simulcast.substr(at, end - at);
+      rid = rid.substr(0, rid.find(','));
+      if (!rid.empty() && rid[0] == '~') rid.erase(0, 1);
+      for (const std::string& known : section.rids)
+        if (known == rid && ordered.size() < kMaxRids) ordered.push_back(rid);
+      at = end + 1;
+    }
+    section.rids = std::move(ordered);
   }
   std::vector<uint32_t> repairs;
   for (auto [media, rtx] : draft.rtx_of) repairs.push_back(rtx);
@@ -225,7 +277,8 @@ ExtensionIds extension_ids(const std::map<std::string, int>& extensions) {
     auto found = extensions.find(uri);
     return found == extensions.end() ? 0 : found->second;
   };
-  return {id(kMid), id(kRid), id(kRepairedRid), id(kTransportCc), id(kAbsSendTime), id(kAudioLevel)};
+  return {id(kMid),         id(kRid),         id(kRepairedRid),
+          id(kTransportCc), id(kAbsSendTime), id(kAudioLevel)};
 }
 
 Result<ClientDescription> read_description(std::string_view text) {
@@ -247,6 +300,8 @@ Result<ClientDescription> read_description(std::string_view text) {
     if (++lines > kMaxLines) return bad("SDP has too many lines");
     if (line.size() < 2 || line[1] != '=')
       return bad("Unable to parse SDP: a line is not of the form x=value");
+    if (std::any_of(line.begin(), line.end(), [](unsigned char c) { return c < ' ' && c != '\t'; }))
+      return bad("Unable to parse SDP: a control character in a line");
     std::string_view value = line.substr(2);
     if (line[0] == 'v') {
       if (value != "0") return bad("Unable to parse SDP: unknown version");
@@ -259,6 +314,7 @@ Result<ClientDescription> read_description(std::string_view text) {
       auto port = number(parts[1].substr(0, parts[1].find('/')), 0, 65535);
       if (!port) return bad("Unable to parse SDP: bad port in a media line");
       draft.port = *port;
+      if (!is_token(parts[0], 32)) return bad("Unable to parse SDP: bad kind of media");
       draft.section.kind = parts[0];
       draft.section.protocol = parts[2];
       draft.section.formats.assign(parts.begin() + 3, parts.end());
@@ -272,46 +328,62 @@ Result<ClientDescription> read_description(std::string_view text) {
   if (!has_version) return bad("Unable to parse SDP: no version line");
   if (drafts.empty()) return bad("SDP contains no media section");
 
-  std::string ufrag = session.ufrag, pwd = session.pwd, fingerprint = session.fingerprint,
-              setup = session.setup;
-  for (Draft& draft : drafts) {
-    if (!draft.has_direction && session.has_direction)
-      draft.section.direction = session.section.direction;
-    finish(draft);
-    if (draft.section.rejected) continue;
-    if (ufrag.empty()) ufrag = draft.ufrag;
-    if (pwd.empty()) pwd = draft.pwd;
-    if (fingerprint.empty()) fingerprint = draft.fingerprint;
-    if (setup.empty()) setup = draft.setup;
-  }
-  if (ufrag.empty()) return bad("SDP contains no ice-ufrag");
-  if (pwd.empty()) return bad("SDP contains no ice-pwd");
-  if (ufrag.size() > 256 || pwd.size() > 256 || pwd.size() < 22)
-    return bad("SDP contains ICE credentials of a wrong length");
-  auto parts = words(fingerprint);
-  if (parts.size() != 2) return bad("SDP contains no fingerprint");
-  description.transport = {ufrag, pwd, parts[0], parts[1], setup == "passive"};
+  description.allow_mixed = session.allow_mixed;
+  description.has_bundle = session.has_bundle;
   std::map<std::string, int> seen;
   for (std::size_t i = 0; i < drafts.size(); ++i) {
-    ClientSection& section = drafts[i].section;
-    if (section.mid.empty()) section.mid = std::to_string(i);
-    if (section.mid.size() > 64) return bad("SDP contains a mid that is too long");
+    Draft& draft = drafts[i];
+    ClientSection& section = draft.section;
+    if (!section.named) section.mid = std::to_string(i);
+    if (!is_token(section.mid, 64)) return bad("SDP contains a mid that is none");
     if (seen[section.mid]++) return bad("SDP contains a mid twice");
-    description.sections.push_back(std::move(section));
+    if (!draft.has_direction && session.has_direction)
+      section.direction = session.section.direction;
+    for (const auto& extension : session.section.extensions) section.extensions.insert(extension);
+    section.bundled = std::find(session.bundle.begin(), session.bundle.end(), section.mid) !=
+                      session.bundle.end();
+    finish(draft);
   }
+  // The transport of the group is that of its first section (RFC 8843, section 7), which is the
+  // only one where there is no group.
+  const Draft* tagged = nullptr;
+  for (bool grouped : {true, false})
+    for (const Draft& draft : drafts)
+      if (!tagged && !draft.section.rejected && (draft.section.bundled || !grouped))
+        tagged = &draft;
+  if (!tagged) tagged = &drafts.front();  // all is over
+  auto either = [](const std::string& of_section, const std::string& of_session) {
+    return of_section.empty() ? of_session : of_section;
+  };
+  std::string ufrag = either(tagged->ufrag, session.ufrag), pwd = either(tagged->pwd, session.pwd);
+  bool over = tagged->section.rejected;
+  if (ufrag.empty() && !over) return bad("SDP contains no ice-ufrag");
+  if (pwd.empty() && !over) return bad("SDP contains no ice-pwd");
+  // RFC 8839, section 5.4.
+  if (!over && (ufrag.size() < 4 || ufrag.size() > 256 || pwd.size() < 22 || pwd.size() > 256))
+    return bad("SDP contains ICE credentials of a wrong length");
+  auto parts = words(either(tagged->fingerprint, session.fingerprint));
+  if (parts.size() != 2) {
+    if (!over) return bad("SDP contains no fingerprint");
+    parts = {"", ""};
+  }
+  bool passive = either(tagged->setup, session.setup) == "passive";
+  description.transport = {ufrag, pwd, parts[0], parts[1], passive};
+  for (Draft& draft : drafts) description.sections.push_back(std::move(draft.section));
   return description;
 }
 
-std::string write_description(bool is_offer, uint64_t origin_id, uint64_t version,
-                              const LocalTransport& transport, bool we_are_client,
+std::string write_description(const DescriptionHead& head, const LocalTransport& transport,
                               const std::vector<OurSection>& sections) {
-  std::string out = "v=0\r\no=- " + std::to_string(origin_id) + " " + std::to_string(version) +
+  std::string out = "v=0\r\no=- " + std::to_string(head.origin_id) + " " +
+                    std::to_string(head.version) +
                     " IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=msid-semantic:WMS*\r\n";
   out += "a=fingerprint:sha-256 " + transport.fingerprint + "\r\na=ice-lite\r\n";
-  out += "a=extmap-allow-mixed\r\na=group:BUNDLE";
+  if (head.allow_mixed) out += "a=extmap-allow-mixed\r\n";
+  std::string group;
   for (const OurSection& section : sections)
-    if (!section.rejected) out += " " + section.mid;
-  out += "\r\n";
+    if (!section.rejected) group += " " + section.mid;
+  if (head.bundle && !group.empty()) out += "a=group:BUNDLE" + group + "\r\n";
   bool first = true;
   for (const OurSection& section : sections) {
     std::string line = "m=" + section.kind + (section.rejected ? " 0 " : " 9 ") + section.protocol;
@@ -325,7 +397,10 @@ std::string write_description(bool is_offer, uint64_t origin_id, uint64_t versio
       if (codec.rtx_payload_type >= 0) line += " " + std::to_string(codec.rtx_payload_type);
     }
     out += line + "\r\nc=IN IP4 0.0.0.0\r\n";
-    out += std::string("a=setup:") + (is_offer ? "actpass" : we_are_client ? "active" : "passive") +
+    out += std::string("a=setup:") +
+           (head.is_offer        ? "actpass"
+            : head.we_are_client ? "active"
+                                 : "passive") +
            "\r\n";
     out += "a=mid:" + section.mid + "\r\na=ice-ufrag:" + transport.ufrag +
            "\r\na=ice-pwd:" + transport.pwd + "\r\na=rtcp-mux\r\na=rtcp-rsize\r\n";
@@ -345,8 +420,8 @@ std::string write_description(bool is_offer, uint64_t origin_id, uint64_t versio
       feedback(codec.transport_cc, "transport-cc");
       if (codec.rtx_payload_type >= 0) {
         std::string rtx = std::to_string(codec.rtx_payload_type);
-        out += "a=rtpmap:" + rtx + " rtx/" + std::to_string(codec.clock_rate) + "\r\na=fmtp:" +
-               rtx + " apt=" + pt + "\r\n";
+        out += "a=rtpmap:" + rtx + " rtx/" + std::to_string(codec.clock_rate) +
+               "\r\na=fmtp:" + rtx + " apt=" + pt + "\r\n";
       }
     }
     for (const auto& [uri, id] : section.extensions)

@@ -25,9 +25,11 @@ struct ClientSection {
   std::vector<MediaCodec> codecs;         // those the SFU knows, in the client's order
   std::map<std::string, int> extensions;  // uri -> id
   std::vector<SsrcPair> ssrcs;
-  std::vector<std::string> rids;  // a=rid ... send
+  std::vector<std::string> rids;  // simulcast layers that are sent, in the client's order
   std::vector<std::string> formats;
   std::string protocol;
+  bool named = false;    // has an a=mid
+  bool bundled = false;  // in the client's BUNDLE group
   bool sends() const {
     return direction == Direction::sendonly || direction == Direction::sendrecv;
   }
@@ -37,8 +39,10 @@ struct ClientSection {
 };
 
 struct ClientDescription {
-  RemoteTransport transport;
+  RemoteTransport transport;  // of the BUNDLE group
   std::vector<ClientSection> sections;
+  bool has_bundle = false;   // there is a BUNDLE group
+  bool allow_mixed = false;  // a=extmap-allow-mixed (RFC 8285)
 };
 
 // Errors: protocol, with the text the API gives ("SDP contains no ice-ufrag", ...).
@@ -57,8 +61,14 @@ struct OurSection {
   std::vector<std::string> receive_rids;
 };
 
-std::string write_description(bool is_offer, uint64_t origin_id, uint64_t version,
-                              const LocalTransport& transport, bool we_are_client,
+struct DescriptionHead {
+  bool is_offer = false;
+  uint64_t origin_id = 0, version = 0;
+  bool we_are_client = false;  // of DTLS; in answers
+  bool bundle = true;          // an answer to an offer without a group has none
+  bool allow_mixed = true;
+};
+std::string write_description(const DescriptionHead& head, const LocalTransport& transport,
                               const std::vector<OurSection>& sections);
 
 // The header extensions that the SFU understands.

@@ -11,10 +11,37 @@ namespace cfr::sfu {
 namespace {
 constexpr std::size_t kMaxTracks = 64;
 constexpr std::size_t kMaxDead = 1000;
+
+constexpr char kMissing[] =
+    "Track not found on remote peer. Make sure the publisher peer is connected and sending packets "
+    "for this track";
+constexpr char kSilent[] =
+    "No track data from remote peer. Make sure the publisher peer is connected and sending packets "
+    "for this track";
+
+// The time it takes tells nothing of where they differ.
+bool same_secret(const std::string& a, const std::string& b) {
+  unsigned char difference = a.size() != b.size();
+  for (std::size_t i = 0; i < a.size(); ++i)
+    difference |= static_cast<unsigned char>(a[i] ^ (b.empty() ? 0 : b[i % b.size()]));
+  return difference == 0;
+}
+
+// The session that a path names; "" if none.
+std::string session_in(const std::string& path) {
+  auto at = path.find("/sessions/");
+  if (at == std::string::npos) return "";
+  std::string rest = path.substr(at + 10);
+  return rest.substr(0, rest.find('/'));
+}
 }  // namespace
 
 ApiReply error_reply(int status, const char* code, const std::string& text) {
   return {status, json::write(ApiError{code, text}), 0};
+}
+
+static ApiReply too_many_sections() {
+  return error_reply(410, "session_error", "The session has too many media sections");
 }
 
 ApiReply bad_description(const Error& error) {
@@ -49,14 +76,11 @@ std::string SfuState::random_hex(unsigned digits) {
 void SfuState::on_request(RequestId id, const ApiRequest& request, int64_t now_us) {
   Outcome outcome = serve(request, now_us, now_us, true);
   if (outcome.wait == Wait::none) return hooks_.reply(id, outcome.reply);
-  pending_.push_back({id, request, "", now_us});
+  pending_.push_back({id, request, session_in(request.path), now_us});
 }
 
 void SfuState::on_cancelled(RequestId id) {
   std::erase_if(pending_, [id](const Pending& pending) { return pending.id == id; });
-  for (auto& [name, session] : sessions_) session->busy = false;
-  for (const Pending& pending : pending_)
-    if (Session* session = session_of(pending.request.path)) session->busy = true;
 }
 
 void SfuState::retry_pending(int64_t now_us) {
@@ -64,18 +88,16 @@ void SfuState::retry_pending(int64_t now_us) {
   pending_.clear();
   for (Pending& pending : waiting) {
     Outcome outcome = serve(pending.request, pending.since_us, now_us, false);
-    if (outcome.wait == Wait::none) hooks_.reply(pending.id, outcome.reply);
-    else pending_.push_back(std::move(pending));
+    if (outcome.wait == Wait::none)
+      hooks_.reply(pending.id, outcome.reply);
+    else
+      pending_.push_back(std::move(pending));
   }
 }
 
-// /apps/{app}/sessions/{id}/...
-SfuState::Session* SfuState::session_of(const std::string& path) const {
-  auto at = path.find("/sessions/");
-  if (at == std::string::npos) return nullptr;
-  std::string rest = path.substr(at + 10);
-  auto found = sessions_.find(rest.substr(0, rest.find('/')));
-  return found == sessions_.end() ? nullptr : found->second.get();
+bool SfuState::is_waiting(const Session& session) const {
+  return std::any_of(pending_.begin(), pending_.end(),
+                     [&](const Pending& pending) { return pending.session == session.id; });
 }
 
 SfuState::Outcome SfuState::serve(const ApiRequest& request, int64_t since_us, int64_t now_us,
@@ -84,7 +106,7 @@ SfuState::Outcome SfuState::serve(const ApiRequest& request, int64_t since_us, i
   const std::string prefix = "/apps/" + settings_.app_id + "/";
   if (request.path.compare(0, prefix.size(), prefix) != 0)
     return done(error_reply(404, "not_found", "App not found"));
-  if (!settings_.app_secret.empty() && request.bearer != settings_.app_secret)
+  if (!settings_.app_secret.empty() && !same_secret(request.bearer, settings_.app_secret))
     return done(error_reply(401, "unauthorized", "The app secret is wrong or missing"));
   std::string rest = request.path.substr(prefix.size());
 
@@ -93,8 +115,8 @@ SfuState::Outcome SfuState::serve(const ApiRequest& request, int64_t since_us, i
     return new_session(request, now_us);
   }
   if (rest.compare(0, 9, "adapters/") == 0)
-    return done(error_reply(503, "temporarily_unavailable_error",
-                            "WebSocket adapters are not part of the local SFU"));
+    return done(
+        error_reply(501, "not_implemented", "WebSocket adapters are not part of the local SFU"));
   if (rest.compare(0, 9, "sessions/") != 0)
     return done(error_reply(404, "not_found", "No such endpoint"));
   std::string name = rest.substr(9), verb;
@@ -102,17 +124,21 @@ SfuState::Outcome SfuState::serve(const ApiRequest& request, int64_t since_us, i
     verb = name.substr(slash + 1);
     name = name.substr(0, slash);
   }
-  static const std::map<std::string, std::string> methods = {
-      {"", "GET"},          {"tracks/new", "POST"},  {"renegotiate", "PUT"},
-      {"tracks/update", "PUT"}, {"tracks/close", "PUT"}, {"datachannels/establish", "POST"},
-      {"datachannels/new", "POST"}, {"datachannels/update", "PUT"}, {"datachannels/close", "PUT"}};
+  static const std::map<std::string, std::string> methods = {{"", "GET"},
+                                                             {"tracks/new", "POST"},
+                                                             {"renegotiate", "PUT"},
+                                                             {"tracks/update", "PUT"},
+                                                             {"tracks/close", "PUT"},
+                                                             {"datachannels/establish", "POST"},
+                                                             {"datachannels/new", "POST"},
+                                                             {"datachannels/update", "PUT"},
+                                                             {"datachannels/close", "PUT"}};
   auto method = methods.find(verb);
   if (method == methods.end()) return done(error_reply(404, "not_found", "No such endpoint"));
   if (request.method != method->second)
     return done(error_reply(405, "method_not_allowed", "Use " + method->second));
   if (verb.compare(0, 13, "datachannels/") == 0)
-    return done(error_reply(503, "temporarily_unavailable_error",
-                            "Data channels are not part of the local SFU"));
+    return done(error_reply(501, "not_implemented", "Data channels are not part of the local SFU"));
 
   auto found = sessions_.find(name);
   if (found == sessions_.end()) return done(error_reply(404, "not_found", "Session not found"));
@@ -132,32 +158,22 @@ SfuState::Outcome SfuState::serve(const ApiRequest& request, int64_t since_us, i
     session.calls.push_back(now_us);
   }
   if (verb.empty()) return inspect(session);
-  if (first_try && session.busy)
+  // What closes by force needs no exchange, so it need not wait for one.
+  if (first_try && verb != "tracks/close" && is_waiting(session))
     return done(error_reply(406, "invalid_session_description",
                             "Another operation on this session is in progress"));
   // The first exchange makes the connection; any other needs it.
   bool exchange = verb == "tracks/new" || verb == "tracks/update";
   if (exchange && session.remote_set && !session.connected) {
-    if (session.ever_connected)
-      return done(error_reply(410, "session_error",
-                              "Session appears to be disconnected. Please check if the "
-                              "PeerConnection is connected."));
-    if (now_us - since_us < int64_t(settings_.connect_wait_ms) * 1000) {
-      session.busy = true;
-      return {Wait::connected, {}};
-    }
-    session.busy = false;
+    if (now_us - since_us < int64_t(settings_.connect_wait_ms) * 1000) return {Wait::connected, {}};
     return done(error_reply(425, "session_error",
                             "Session is not ready yet. Please ensure the PeerConnection is "
                             "connected before making this request"));
   }
-  session.busy = false;
-  Outcome outcome = verb == "tracks/new"      ? new_tracks(session, request, since_us, now_us)
-                    : verb == "renegotiate"   ? renegotiate(session, request, now_us)
-                    : verb == "tracks/update" ? update(session, request, now_us)
-                                              : close(session, request, now_us);
-  if (outcome.wait != Wait::none) session.busy = true;
-  return outcome;
+  return verb == "tracks/new"      ? new_tracks(session, request, since_us, now_us)
+         : verb == "renegotiate"   ? renegotiate(session, request, now_us)
+         : verb == "tracks/update" ? update(session, request, since_us, now_us)
+                                   : close(session, request, now_us);
 }
 
 static ApiReply undecodable(const Error& error) {
@@ -175,6 +191,10 @@ SfuState::Outcome SfuState::new_session(const ApiRequest& request, int64_t now_u
     if (!read) return {Wait::none, bad_description(read.error())};
     description = std::move(*read);
   }
+  std::size_t live = 0;
+  for (const auto& [name, session] : sessions_) live += !session->dead;
+  if (live >= settings_.max_sessions)
+    return {Wait::none, error_reply(503, "temporarily_unavailable_error", "Too many sessions")};
   std::string id = random_hex(32);
   auto local = hooks_.open_transport(id);
   if (!local) return {Wait::none, error_reply(500, "internal_error", "Backend error")};
@@ -222,8 +242,8 @@ SfuState::Outcome SfuState::new_tracks(Session& session, const ApiRequest& reque
       return done(error_reply(406, "invalid_params", where + "Missing sessionId in track"));
   }
   if (remote && remote != parsed->tracks.size())
-    return done(error_reply(406, "invalid_params",
-                            "Expecting either local or remote tracks, not both"));
+    return done(
+        error_reply(406, "invalid_params", "Expecting either local or remote tracks, not both"));
   return remote ? pull(session, *parsed, since_us, now_us) : push(session, *parsed, now_us);
 }
 
@@ -263,15 +283,24 @@ SfuState::Outcome SfuState::push(Session& session, const TracksRequest& request,
   };
   for (const TrackObject& item : request.tracks) {
     Section* section = session.find(item.mid);
+    bool other_name = section && section->role == Section::Role::push && !section->closed &&
+                      section->track_name != item.track_name;
     bool taken = std::any_of(session.sections.begin(), session.sections.end(), [&](auto& other) {
       return other.role == Section::Role::push && !other.closed &&
              other.track_name == item.track_name && other.ours.mid != item.mid;
     });
-    if (!section) fail(item, "invalid_params", "The offer has no section with this mid");
-    else if (taken) fail(item, "repeated_local_track_error", "The track name is taken");
+    if (!section)
+      fail(item, "invalid_params", "The offer has no section with this mid");
+    else if (taken)
+      fail(item, "repeated_local_track_error", "The track name is taken");
+    else if (other_name)
+      fail(item, "repeated_local_track_error", "The section has a track of another name");
+    else if (section->role == Section::Role::pull && !section->closed)
+      fail(item, "invalid_params", "The section is that of a pulled track");
     else if (section->ours.rejected || !section->client.sends())
       fail(item, "invalid_params", "The section sends nothing that the SFU supports");
-    else take(*section, item.track_name);
+    else
+      take(*section, item.track_name);
   }
   if (request.auto_discover)
     for (std::size_t i = known; i < session.sections.size(); ++i) {
@@ -308,17 +337,20 @@ SfuState::Outcome SfuState::pull(Session& session, const TracksRequest& request,
     if (!read) return done(bad_description(read.error()));
     description = std::move(*read);
   }
-  const char* missing = "Track not found on remote peer. Make sure the publisher peer is connected "
-                        "and sending packets for this track";
-  const char* silent = "No track data from remote peer. Make sure the publisher peer is connected "
-                       "and sending packets for this track";
   bool patient = now_us - since_us < int64_t(settings_.media_wait_ms) * 1000;
+  std::size_t good = 0;
   for (const TrackObject& item : request.tracks) {
     Session* owner = nullptr;
     Section* source = find_track(item.session_id, item.track_name, &owner);
-    if (source && !forwarder_.has_media({owner->id, source->ours.mid}) && patient)
+    if (!source) continue;
+    if (forwarder_.has_media({owner->id, source->ours.mid}))
+      ++good;
+    else if (patient)
       return {Wait::media, {}};
   }
+  if (session.sections.size() + good > settings_.max_sections) return done(too_many_sections());
+  // Where nothing can be pulled, the client's offer is as good the next time.
+  if (!good) description.reset();
   if (description)
     if (auto problem = apply_offer(session, *description, now_us)) return done(*problem);
 
@@ -331,9 +363,9 @@ SfuState::Outcome SfuState::pull(Session& session, const TracksRequest& request,
     Session* owner = nullptr;
     Section* source = find_track(item.session_id, item.track_name, &owner);
     if (!source) {
-      echo.error = {"not_found_track_error", missing};
+      echo.error = {"not_found_track_error", kMissing};
     } else if (!forwarder_.has_media({owner->id, source->ours.mid})) {
-      echo.error = {"empty_track_error", silent};
+      echo.error = {"empty_track_error", kSilent};
     } else {
       TrackAddress address{owner->id, source->ours.mid};
       std::string kind = source->ours.kind;
@@ -341,7 +373,8 @@ SfuState::Outcome SfuState::pull(Session& session, const TracksRequest& request,
       if (description) {  // the client's own sections, by kind in their order
         for (Section& candidate : session.sections)
           if (!target && candidate.role == Section::Role::none && candidate.ours.kind == kind &&
-              !candidate.ours.rejected && candidate.client.receives())
+              !candidate.ours.rejected && candidate.client.receives() &&
+              (item.mid.empty() || item.mid == candidate.ours.mid))
             target = &candidate;
       } else {
         // Made from the source before the vector may grow, for an echo they are neighbours.
@@ -357,7 +390,7 @@ SfuState::Outcome SfuState::pull(Session& session, const TracksRequest& request,
         target = &session.sections.back();
       }
       if (!target) {
-        echo.error = {"internal_error", "Backend error"};
+        echo.error = {"invalid_params", "The offer has no free section to receive this track"};
       } else {
         target->role = Section::Role::pull;
         target->source = address;
@@ -371,7 +404,11 @@ SfuState::Outcome SfuState::pull(Session& session, const TracksRequest& request,
         target->ours.cname = item.session_id.substr(0, 16);
         target->ours.stream_id = random_hex(16);
         if (item.simulcast) target->choose(*item.simulcast);
-        if (description) start_egress(session, *target, now_us);
+        if (description) {
+          target->started = true;
+          follow_client(session, *target, now_us);
+        }
+        echo.simulcast = item.simulcast;
         echo.mid = target->ours.mid;
         any = true;
       }
@@ -394,9 +431,9 @@ SfuState::Outcome SfuState::renegotiate(Session& session, const ApiRequest& requ
   auto parsed = json::read_renegotiate_request(request.body);
   if (!parsed) return done(undecodable(parsed.error()));
   if (!session.pending_offer || parsed->description.type != SdpType::answer)
-    return done(error_reply(406, "invalid_session_description",
-                            session.pending_offer ? "Expecting an answer"
-                                                  : "There is no offer to answer"));
+    return done(
+        error_reply(406, "invalid_session_description",
+                    session.pending_offer ? "Expecting an answer" : "There is no offer to answer"));
   auto description = read_description(parsed->description.sdp);
   if (!description) return done(bad_description(description.error()));
   if (description->sections.size() != session.sections.size())
@@ -407,52 +444,97 @@ SfuState::Outcome SfuState::renegotiate(Session& session, const ApiRequest& requ
         !description->sections[i].rejected)
       return done(error_reply(406, "invalid_session_description",
                               "The answer does not have the mids of the offer"));
+  if (const char* problem = session.another_client(description->transport))
+    return done(error_reply(406, "invalid_session_description", problem));
   session.pending_offer = false;
   for (std::size_t i = 0; i < session.sections.size(); ++i) {
     Section& section = session.sections[i];
-    if (section.role != Section::Role::pull || section.closed || section.started) continue;
-    ClientSection& answer = description->sections[i];
-    section.client = answer;
-    if (answer.rejected || !answer.receives()) continue;
-    start_egress(session, section, now_us);
+    if (section.role != Section::Role::pull || section.closed) continue;
+    section.client = description->sections[i];
+    section.started = true;
+    if (section.client.rejected) {
+      close_section(session, section, false);
+      section.ours.rejected = true;
+      section.ours.formats = section.client.formats;
+    } else {
+      follow_client(session, section, now_us);
+    }
   }
   session.set_remote(hooks_, description->transport);
   return done({200, "{}", 0});
 }
 
-SfuState::Outcome SfuState::update(Session& session, const ApiRequest& request, int64_t now_us) {
+SfuState::Outcome SfuState::update(Session& session, const ApiRequest& request, int64_t since_us,
+                                   int64_t now_us) {
   auto done = [](ApiReply reply) { return Outcome{Wait::none, std::move(reply)}; };
   auto parsed = json::read_tracks_request(request.body);
   if (!parsed) return done(undecodable(parsed.error()));
   if (parsed->tracks.empty())
     return done(error_reply(406, "invalid_params", "Expecting at least 1 track"));
+  if (parsed->tracks.size() > kMaxTracks)
+    return done(error_reply(406, "invalid_params", "Expecting at most 64 track in the request"));
+  for (std::size_t i = 0; i < parsed->tracks.size(); ++i)
+    if (parsed->tracks[i].mid.empty())
+      return done(error_reply(406, "invalid_params",
+                              "tracks[" + std::to_string(i) + "]: Missing mid in track"));
+  if (session.pending_offer)
+    return done(error_reply(406, "invalid_session_description",
+                            "An offer is waiting for its answer: call renegotiate first"));
+
+  struct Change {
+    Section* section = nullptr;
+    Session* owner = nullptr;
+    Section* source = nullptr;
+    bool has_media = false;
+  };
+  bool patient = now_us - since_us < int64_t(settings_.media_wait_ms) * 1000;
+  std::vector<Change> changes;
+  for (TrackObject& item : parsed->tracks) {
+    Change change;
+    change.section = session.find(item.mid);
+    if (change.section && (change.section->role != Section::Role::pull || change.section->closed))
+      change.section = nullptr;
+    if (change.section && item.session_id.empty()) item.session_id = change.section->source_session;
+    if (change.section && item.track_name.empty()) item.track_name = change.section->track_name;
+    change.source = find_track(item.session_id, item.track_name, &change.owner);
+    if (change.source)
+      change.has_media = forwarder_.has_media({change.owner->id, change.source->ours.mid});
+    if (change.section && change.source && !change.has_media && patient) return {Wait::media, {}};
+    changes.push_back(change);
+  }
+
   TracksReply reply;
-  for (const TrackObject& item : parsed->tracks) {
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const TrackObject& item = parsed->tracks[i];
+    auto [section, owner, source, has_media] = changes[i];
     TrackObject echo;
     echo.session_id = item.session_id;
     echo.track_name = item.track_name;
-    Section* section = session.find(item.mid);
-    Session* owner = nullptr;
-    Section* source = find_track(item.session_id, item.track_name, &owner);
-    if (!section || section->role != Section::Role::pull || section->closed) {
+    if (!section) {
       echo.error = {"update_track_error", "There is no pulled track with this mid"};
     } else if (!source) {
-      echo.error = {"not_found_track_error", "Track not found on remote peer."};
+      echo.error = {"not_found_track_error", kMissing};
+    } else if (!has_media) {
+      echo.error = {"empty_track_error", kSilent};
     } else if (source->ours.kind != section->ours.kind) {
       echo.error = {"update_track_error", "The track is of another kind"};
     } else {
       TrackAddress address{owner->id, source->ours.mid};
       bool same = address == section->source;
-      if (same && (!item.simulcast || source->client.rids.empty() || !section->started)) {
+      if (same && item.simulcast && (source->client.rids.empty() || !section->flowing)) {
         echo.error = {"update_track_error",
                       "The track is not configured for simulcast, no updates applicable."};
       } else {
+        if (!same || item.simulcast) section->choice = {};
         if (item.simulcast) section->choose(*item.simulcast);
         section->source = address;
         section->track_name = item.track_name;
         section->source_session = item.session_id;
-        if (same) forwarder_.set_choice({session.id, section->ours.mid}, section->choice, now_us);
-        else start_egress(session, *section, now_us);
+        if (section->flowing && same)
+          forwarder_.set_choice({session.id, section->ours.mid}, section->choice, now_us);
+        else if (section->flowing)
+          start_egress(session, *section, now_us);
+        echo.simulcast = item.simulcast;
         echo.mid = item.mid;
       }
     }
@@ -467,6 +549,11 @@ SfuState::Outcome SfuState::close(Session& session, const ApiRequest& request, i
   if (!parsed) return done(undecodable(parsed.error()));
   if (parsed->mids.empty())
     return done(error_reply(406, "invalid_params", "Expecting at least 1 track"));
+  if (parsed->mids.size() > kMaxTracks)
+    return done(error_reply(406, "invalid_params", "Expecting at most 64 track in the request"));
+  if (!parsed->force && is_waiting(session))
+    return done(error_reply(406, "invalid_session_description",
+                            "Another operation on this session is in progress"));
   for (std::size_t i = 0; i < parsed->mids.size(); ++i)
     if (parsed->mids[i].empty())
       return done(error_reply(406, "invalid_params",
@@ -474,8 +561,8 @@ SfuState::Outcome SfuState::close(Session& session, const ApiRequest& request, i
   std::optional<ClientDescription> description;
   if (!parsed->force) {
     if (!parsed->description || parsed->description->type != SdpType::offer)
-      return done(error_reply(406, "invalid_session_description",
-                              "A close without force needs an offer"));
+      return done(
+          error_reply(406, "invalid_session_description", "A close without force needs an offer"));
     if (session.pending_offer)
       return done(error_reply(406, "invalid_session_description",
                               "An offer is waiting for its answer: call renegotiate first"));
@@ -483,6 +570,8 @@ SfuState::Outcome SfuState::close(Session& session, const ApiRequest& request, i
     if (!read) return done(bad_description(read.error()));
     description = std::move(*read);
   }
+  if (description)
+    if (auto problem = check_offer(session, *description)) return done(*problem);
   TracksReply reply;
   for (const std::string& mid : parsed->mids) {
     TrackObject item;
@@ -490,14 +579,30 @@ SfuState::Outcome SfuState::close(Session& session, const ApiRequest& request, i
     Section* section = session.find(mid);
     if (!section || section->closed || section->role == Section::Role::none)
       item.error = {"close_track_error", "Track doesn't exist or was already closed"};
-    else close_section(session, *section, parsed->force);
+    else
+      close_section(session, *section, parsed->force);
     reply.tracks.push_back(std::move(item));
   }
   if (description) {
     if (auto problem = apply_offer(session, *description, now_us)) return done(*problem);
     reply.description = SessionDescription{SdpType::answer, describe(session, false)};
+    // With its last section the client closes the connection, and the session is over (seen of the
+    // service).
+    bool open = std::any_of(session.sections.begin(), session.sections.end(), [](auto& section) {
+      return section.ours.direction != Direction::inactive;
+    });
+    if (!open) kill(session);
   }
   return done({200, json::write(reply), 0});
+}
+
+// Whether what is pulled is still published.
+bool SfuState::is_live(const Section& pull) const {
+  auto found = sessions_.find(pull.source.session);
+  if (pull.closed || found == sessions_.end() || found->second->dead) return false;
+  const Section* source = found->second->find(pull.source.mid);
+  return source && source->role == Section::Role::push && !source->closed &&
+         source->track_name == pull.track_name;
 }
 
 SfuState::Outcome SfuState::inspect(Session& session) const {
@@ -509,7 +614,9 @@ SfuState::Outcome SfuState::inspect(Session& session) const {
     track.mid = section.ours.mid;
     track.track_name = section.track_name;
     if (section.role == Section::Role::pull) track.session_id = section.source_session;
-    track.status = section.closed ? ResourceStatus::inactive : ResourceStatus::active;
+    track.kind = section.ours.kind;
+    bool live = section.role == Section::Role::push ? !section.closed : is_live(section);
+    track.status = live ? ResourceStatus::active : ResourceStatus::inactive;
     state.tracks.push_back(std::move(track));
   }
   return {Wait::none, {200, json::write(state), 0}};
@@ -528,13 +635,14 @@ void SfuState::on_connected(const std::string& id, int64_t now_us) {
 void SfuState::on_closed(const std::string& id, int64_t now_us) {
   auto found = sessions_.find(id);
   if (found == sessions_.end() || found->second->dead) return;
-  found->second->connected = false;
-  found->second->closed_us = now_us;
-  forwarder_.set_connected(id, false, now_us);
+  // What DTLS has closed does not come back.
+  kill(*found->second);
   retry_pending(now_us);
 }
 
-void SfuState::on_media(const TrackAddress&, int64_t now_us) { retry_pending(now_us); }
+void SfuState::on_media(const TrackAddress&, int64_t now_us) {
+  retry_pending(now_us);
+}
 
 void SfuState::on_tick(int64_t now_us) {
   auto older = [now_us](int64_t since_us, unsigned limit_ms) {
@@ -544,8 +652,7 @@ void SfuState::on_tick(int64_t now_us) {
   for (auto& [id, session] : sessions_) {
     if (session->dead) continue;
     int64_t heard = std::max(forwarder_.last_heard_us(id), session->created_us);
-    if (session->ever_connected ? older(session->connected ? heard : session->closed_us,
-                                        settings_.session_timeout_ms)
+    if (session->ever_connected ? older(heard, settings_.session_timeout_ms)
                                 : older(session->created_us, settings_.unconnected_ms))
       expired.push_back(session.get());
     for (Section& section : session->sections) {

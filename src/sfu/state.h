@@ -18,18 +18,20 @@ namespace cfr::sfu {
 
 struct SfuSettings {
   std::string app_id = "demo";
-  std::string app_secret;                // "" = any bearer, or none
-  unsigned connect_wait_ms = 5000;       // inside an operation, for the client to be connected
-  unsigned media_wait_ms = 8000;         // inside a pull, for the first media of a track
-  unsigned track_timeout_ms = 30000;     // silence after which a track is collected
-  unsigned session_timeout_ms = 30000;   // silence after which a session is gone
-  unsigned unconnected_ms = 120000;      // age at which a session that never connected is gone
-  unsigned calls_per_second = 50;        // on one session
+  std::string app_secret;               // "" = any bearer, or none
+  unsigned connect_wait_ms = 5000;      // inside an operation, for the client to be connected
+  unsigned media_wait_ms = 8000;        // inside a pull, for the first media of a track
+  unsigned track_timeout_ms = 30000;    // silence after which a track is collected
+  unsigned session_timeout_ms = 30000;  // silence after which a session is gone
+  unsigned unconnected_ms = 120000;     // age at which a session that never connected is gone
+  unsigned calls_per_second = 50;       // on one session
+  unsigned max_sessions = 1000;         // each holds a socket
+  unsigned max_sections = 256;          // of one session
 };
 
 struct ApiRequest {
   std::string method;
-  std::string path;    // after /v1, e.g. /apps/demo/sessions/new
+  std::string path;  // after /v1, e.g. /apps/demo/sessions/new
   std::string body;
   std::string bearer;  // of the Authorization header
 };
@@ -82,7 +84,7 @@ class SfuState {
   struct Pending {
     RequestId id;
     ApiRequest request;
-    std::string session;
+    std::string session;  // that it is about; "" = none
     int64_t since_us;
   };
   enum class Wait { none, connected, media };
@@ -98,20 +100,24 @@ class SfuState {
   Outcome push(Session& session, const TracksRequest& request, int64_t now_us);
   Outcome pull(Session& session, const TracksRequest& request, int64_t since_us, int64_t now_us);
   Outcome renegotiate(Session& session, const ApiRequest& request, int64_t now_us);
-  Outcome update(Session& session, const ApiRequest& request, int64_t now_us);
+  Outcome update(Session& session, const ApiRequest& request, int64_t since_us, int64_t now_us);
   Outcome close(Session& session, const ApiRequest& request, int64_t now_us);
   Outcome inspect(Session& session) const;
+  bool is_waiting(const Session& session) const;
+  bool is_live(const Section& pull) const;
 
+  std::optional<ApiReply> check_offer(const Session& session,
+                                      const ClientDescription& description) const;
   std::optional<ApiReply> apply_offer(Session& session, const ClientDescription& description,
                                       int64_t now_us);
   std::string describe(Session& session, bool is_offer);
   void publish(Session& session, Section& section);
   void start_egress(Session& session, Section& section, int64_t now_us);
+  void follow_client(Session& session, Section& section, int64_t now_us);
   void close_section(Session& session, Section& section, bool forced);
   std::vector<MediaCodec> codecs_to_offer(Session& session, const Section& source);
   void kill(Session& session);
   void retry_pending(int64_t now_us);
-  Session* session_of(const std::string& path) const;
   Section* find_track(const std::string& session, const std::string& name, Session** owner);
   uint64_t random();
   std::string random_hex(unsigned digits);

@@ -9,7 +9,7 @@ namespace cfr::sfu {
 
 ApiReply error_reply(int status, const char* code, const std::string& text);
 
-// An m-section of a session; never recycled, they only grow in number.
+// An m-section of a session. One that was rejected may be taken again for another.
 struct SfuState::Section {
   enum class Role { none, push, pull };
   Role role = Role::none;
@@ -19,6 +19,7 @@ struct SfuState::Section {
   bool closed = false;
   bool forced = false;   // closed by force: no media ever again
   bool started = false;  // a pull whose exchange is complete
+  bool flowing = false;  // a pull that the forwarder serves
   int64_t named_us = 0;  // when it became a track
   // pull
   TrackAddress source;
@@ -34,16 +35,18 @@ struct SfuState::Section {
 struct SfuState::Session {
   std::string id;
   LocalTransport local;
-  int64_t created_us = 0, closed_us = 0;
+  int64_t created_us = 0;
   uint64_t origin_id = 0, version = 0;
   bool remote_set = false, we_are_client = false;
+  RemoteTransport remote;
+  bool client_bundles = true, client_mixes = true;  // by its last offer
   bool connected = false, ever_connected = false, dead = false;
   bool pending_offer = false;  // ours, not answered yet
-  bool busy = false;           // an operation waits
   std::vector<Section> sections;
   std::deque<int64_t> calls;  // of the last second
   // In one BUNDLE group a number means one thing (RFC 8843, section 9).
   std::map<int, std::string> payloads;    // payload type -> codec
+  std::map<int, MediaCodec> agreed;       // as the client describes them
   std::map<std::string, int> extensions;  // uri -> id
 
   Section* find(const std::string& mid) {
@@ -56,6 +59,8 @@ struct SfuState::Session {
   // The number of a codec in this session; `wish` if it is free.
   int payload_type(const std::string& codec, int wish);
   void set_remote(Hooks& hooks, const RemoteTransport& remote);
+  // "" or why a description cannot be that of the client on the other end.
+  const char* another_client(const RemoteTransport& remote) const;
 };
 
 }  // namespace cfr::sfu

@@ -67,13 +67,25 @@ int SfuState::Session::payload_type(const std::string& codec, int wish) {
 void SfuState::Session::set_remote(Hooks& hooks, const RemoteTransport& remote) {
   if (remote_set) return;
   remote_set = true;
+  this->remote = remote;
   we_are_client = remote.client_is_passive;
   hooks.set_remote(id, remote);
 }
 
-std::optional<ApiReply> SfuState::apply_offer(Session& session,
-                                              const ClientDescription& description,
-                                              int64_t now_us) {
+const char* SfuState::Session::another_client(const RemoteTransport& theirs) const {
+  if (theirs.ufrag.empty()) return remote_set ? nullptr : "SDP describes no transport";
+  if (!remote_set) return nullptr;
+  if (theirs.ufrag != remote.ufrag || theirs.pwd != remote.pwd)
+    return "ICE restart is not supported: create a new session";
+  // The letters' case says nothing (RFC 8122, section 5).
+  if (!same_codec(theirs.fingerprint_hash, remote.fingerprint_hash) ||
+      !same_codec(theirs.fingerprint, remote.fingerprint))
+    return "The fingerprint is not that of the connection";
+  return nullptr;
+}
+
+std::optional<ApiReply> SfuState::check_offer(const Session& session,
+                                              const ClientDescription& description) const {
   auto refuse = [](const char* text) {
     return error_reply(406, "invalid_session_description", text);
   };
@@ -81,58 +93,91 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
     return refuse("An offer is waiting for its answer: call renegotiate first");
   if (description.sections.size() < session.sections.size())
     return refuse("The offer lacks sections of the session");
-  for (std::size_t i = 0; i < session.sections.size(); ++i)
-    if (description.sections[i].mid != session.sections[i].ours.mid)
+  if (description.sections.size() > settings_.max_sections)
+    return error_reply(410, "session_error", "The session has too many media sections");
+  for (std::size_t i = 0; i < session.sections.size(); ++i) {
+    const OurSection& ours = session.sections[i].ours;
+    const ClientSection& client = description.sections[i];
+    if (client.rejected && !client.named) continue;
+    // RFC 8829, section 5.2.2: a rejected section is free for another.
+    if (client.mid != ours.mid && !ours.rejected)
       return refuse("The offer changes the order or the mids of the session's sections");
+    if (client.mid == ours.mid && client.kind != ours.kind)
+      return refuse("The offer changes the kind of a section");
+  }
+  if (const char* problem = session.another_client(description.transport)) return refuse(problem);
+  return std::nullopt;
+}
+
+std::optional<ApiReply> SfuState::apply_offer(Session& session,
+                                              const ClientDescription& description,
+                                              int64_t now_us) {
+  if (auto problem = check_offer(session, description)) return problem;
+  session.client_bundles = description.has_bundle;
+  session.client_mixes = description.allow_mixed;
+  bool alone = true;  // without a group only one section has a transport
 
   for (std::size_t i = 0; i < description.sections.size(); ++i) {
     const ClientSection& client = description.sections[i];
-    if (i == session.sections.size()) session.sections.emplace_back();
+    if (i == session.sections.size())
+      session.sections.emplace_back();
+    else if (client.mid != session.sections[i].ours.mid && client.named)
+      session.sections[i] = Section();
     Section& section = session.sections[i];
-    section.client = client;
     OurSection& ours = section.ours;
-    ours.mid = client.mid;
+    if (ours.mid.empty()) ours.mid = client.mid;
+    section.client = client;
     ours.kind = client.kind;
     ours.protocol = client.protocol;
     ours.formats = client.formats;
-    bool media = client.kind == "audio" || client.kind == "video";
-    if (client.rejected || !media || client.codecs.empty()) {
-      ours.rejected = true;
-      ours.direction = Direction::inactive;
+    bool media = (client.kind == "audio" || client.kind == "video") &&
+                 client.protocol.find("RTP/SAVPF") != std::string::npos;
+    bool reachable = description.has_bundle ? client.bundled : alone;
+    if (client.rejected || !media || !reachable || client.codecs.empty()) {
       if (section.role != Section::Role::none && !section.closed)
         close_section(session, section, false);
+      ours.rejected = true;
+      ours.direction = Direction::inactive;
       continue;
     }
+    alone = false;
     ours.rejected = false;
     for (const MediaCodec& codec : client.codecs) {
       session.payloads.emplace(codec.payload_type, key_of(codec));
+      session.agreed[codec.payload_type] = codec;
       if (codec.rtx_payload_type >= 0)
         session.payloads.emplace(codec.rtx_payload_type,
                                  "rtx of " + std::to_string(codec.payload_type));
     }
+    for (const std::string& format : client.formats) {  // also of what is not forwarded
+      int number = -1;
+      std::from_chars(format.data(), format.data() + format.size(), number);
+      if (number >= 0 && number < 128) session.payloads.emplace(number, "of the client");
+    }
     std::map<std::string, int> extensions;
     for (const std::string& uri : known_extensions(client.kind)) {
       auto offered = client.extensions.find(uri);
-      if (offered == client.extensions.end()) continue;
-      extensions.insert(*offered);
-      session.extensions.emplace(uri, offered->second);
+      if (offered != client.extensions.end()) extensions.insert(*offered);
     }
+    for (const auto& [uri, id] : client.extensions)
+      if (session.extensions.size() < 64) session.extensions.emplace(uri, id);
     if (section.role == Section::Role::pull) {
-      if (section.closed || !client.receives()) ours.direction = Direction::inactive;
+      follow_client(session, section, now_us);
       continue;
     }
     ours.codecs = client.codecs;
     ours.extensions = std::move(extensions);
     ours.receive_rids = client.rids;
-    // A closed track stays silent; recvonly sections wait to be given a track.
+    // A closed track stays silent; sections without a track wait to be given one.
     ours.direction = client.sends() && !section.closed ? Direction::recvonly : Direction::inactive;
-    if (section.role == Section::Role::push && !section.closed) {
-      if (client.sends()) publish(session, section);
-      else close_section(session, section, false);
+    if (section.role == Section::Role::push && !section.closed && !section.forced) {
+      if (client.sends())
+        publish(session, section);
+      else
+        forwarder_.remove_ingress({session.id, ours.mid});  // paused
     }
   }
   session.set_remote(hooks_, description.transport);
-  (void)now_us;
   return std::nullopt;
 }
 
@@ -157,7 +202,7 @@ void SfuState::publish(Session& session, Section& section) {
 }
 
 void SfuState::start_egress(Session& session, Section& section, int64_t now_us) {
-  section.started = true;
+  section.flowing = true;
   // The codecs the client named, with our numbers and parameters where it kept them.
   std::vector<MediaCodec> codecs;
   for (const MediaCodec& taken : section.client.codecs) {
@@ -176,10 +221,20 @@ void SfuState::start_egress(Session& session, Section& section, int64_t now_us) 
     if (known != section.client.extensions.end()) extensions.insert(*known);
   }
   if (section.ours.extensions.empty()) section.ours.extensions = extensions;
-  MediaSection media =
-      media_section(section.ours.mid, section.ours.kind, codecs, extensions);
+  MediaSection media = media_section(section.ours.mid, section.ours.kind, codecs, extensions);
   forwarder_.set_egress({session.id, section.ours.mid}, section.source, media, section.ours.ssrcs,
                         section.ours.cname, section.choice, now_us);
+}
+
+// A pulled section after an exchange: the client says whether it wants media.
+void SfuState::follow_client(Session& session, Section& section, int64_t now_us) {
+  bool wanted = section.started && !section.closed && section.client.receives();
+  section.ours.direction = wanted ? Direction::sendonly : Direction::inactive;
+  if (wanted && !section.flowing) start_egress(session, section, now_us);
+  if (!wanted && section.flowing) {
+    forwarder_.remove_egress({session.id, section.ours.mid});
+    section.flowing = false;
+  }
 }
 
 void SfuState::close_section(Session& session, Section& section, bool forced) {
@@ -187,6 +242,7 @@ void SfuState::close_section(Session& session, Section& section, bool forced) {
   if (section.role == Section::Role::push) forwarder_.remove_ingress(address);
   if (section.role == Section::Role::pull) forwarder_.remove_egress(address);
   section.closed = true;
+  section.flowing = false;
   section.forced = section.forced || forced;
   section.ours.direction = Direction::inactive;
   section.ours.ssrcs = {};
@@ -206,7 +262,16 @@ std::vector<MediaCodec> SfuState::codecs_to_offer(Session& session, const Sectio
       codec.rtx_payload_type = session.payload_type(rtx, codec.payload_type + 1);
       codec.nack = codec.pli = codec.fir = codec.transport_cc = codec.remb = true;
     } else {
+      codec.nack = codec.pli = codec.fir = codec.remb = false;
       codec.transport_cc = true;
+    }
+    // libwebrtc takes a number as the same codec only if its feedback is the same, too.
+    if (auto known = session.agreed.find(codec.payload_type); known != session.agreed.end()) {
+      codec.nack = known->second.nack;
+      codec.pli = known->second.pli;
+      codec.fir = known->second.fir;
+      codec.transport_cc = known->second.transport_cc;
+      codec.remb = known->second.remb;
     }
     codecs.push_back(std::move(codec));
   };
@@ -246,9 +311,33 @@ std::vector<MediaCodec> SfuState::codecs_to_offer(Session& session, const Sectio
 
 std::string SfuState::describe(Session& session, bool is_offer) {
   std::vector<OurSection> sections;
-  for (const Section& section : session.sections) sections.push_back(section.ours);
-  return write_description(is_offer, session.origin_id, session.version++, session.local,
-                           session.we_are_client, sections);
+  for (const Section& section : session.sections) {
+    sections.push_back(section.ours);
+    if (is_offer || section.role != Section::Role::pull || section.ours.rejected) continue;
+    // An answer names nothing that was not offered.
+    std::vector<MediaCodec> codecs;
+    for (MediaCodec codec : section.ours.codecs)
+      for (const MediaCodec& theirs : section.client.codecs) {
+        if (theirs.payload_type != codec.payload_type || !same_codec(theirs.name, codec.name))
+          continue;
+        if (theirs.rtx_payload_type != codec.rtx_payload_type) codec.rtx_payload_type = -1;
+        codecs.push_back(codec);
+        break;
+      }
+    if (!codecs.empty()) sections.back().codecs = std::move(codecs);
+    std::erase_if(sections.back().extensions, [&](const auto& extension) {
+      auto theirs = section.client.extensions.find(extension.first);
+      return theirs == section.client.extensions.end() || theirs->second != extension.second;
+    });
+  }
+  DescriptionHead head;
+  head.is_offer = is_offer;
+  head.origin_id = session.origin_id;
+  head.version = session.version++;
+  head.we_are_client = session.we_are_client;
+  head.bundle = is_offer || session.client_bundles;
+  head.allow_mixed = is_offer || session.client_mixes;
+  return write_description(head, session.local, sections);
 }
 
 }  // namespace cfr::sfu
