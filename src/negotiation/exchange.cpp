@@ -451,15 +451,17 @@ Actions Negotiator::on_closed(Result<TracksReply> reply) {
     switch (error.kind) {
       case ErrorKind::config:
       case ErrorKind::unauthorized: fail(error); return take();
-      case ErrorKind::gone: {
+      case ErrorKind::gone:
         // Nothing is left to close; nor is anything left of the other tracks.
-        for (TrackId id : std::exchange(asked_, {})) forget(id);
-        if (any(Phase::live))
+        asked_.clear();
+        if (any(Phase::live)) {
           lose_session(error);
-        else
-          finish_close();
+          return take();
+        }
+        for (const auto& [id, track] : Tracks(tracks_))
+          if (track.phase == Phase::closing) forget(id);
+        finish_close();
         return take();
-      }
       case ErrorKind::rejected: break;  // nothing by these mids
       case ErrorKind::busy:
       case ErrorKind::unreachable:

@@ -91,7 +91,8 @@ bool Negotiator::pull_due(const Track& track, bool late) const {
 void Negotiator::next() {
   step_ = session_id_.empty() ? Step::no_session : Step::idle;
   if (session_id_.empty() || spent_) {
-    if (any(Phase::wanted)) start_session();
+    // What such a session still holds can be closed without a description.
+    if (!start_close() && any(Phase::wanted)) start_session();
   } else {
     (void)(start_offer(false) || start_pull(false) || start_close() || start_offer(true) ||
            start_pull(true));

@@ -382,6 +382,21 @@ TEST_F(NegotiatorTest, AnOfferThatNobodyWantsAnyMoreIsNotPosted) {
   EXPECT_EQ(text(n.publish(2, "b")), "new-peer; session ''; create-session; create-offer 2");
 }
 
+TEST_F(NegotiatorTest, AnOfferThatNobodyWantsAnyMoreDoesNotHinderAClose) {
+  (void)n.publish(1, "a");
+  (void)n.publish(2, "b");
+  (void)n.on_session(session("S"));
+  (void)n.on_offer(offer({{1, "0"}}));
+  (void)n.drop(1);
+  (void)n.on_tracks(answered({item("a", "0")}));
+  EXPECT_EQ(text(n.on_remote_set(Done{})), "create-offer 2");
+  (void)n.drop(2);
+  EXPECT_EQ(text(n.on_offer(offer({{2, "1"}}))), "closed 2; close S 0");
+  EXPECT_EQ(text(n.publish(3, "c")), "");
+  EXPECT_EQ(text(n.on_closed(bare({item("", "0")}))),
+            "closed 1; new-peer; session ''; create-session; create-offer 3");
+}
+
 TEST_F(NegotiatorTest, ClosesAreBatchedAndFollowWants) {
   publish_live();
   (void)n.publish(2, "b");
@@ -436,6 +451,17 @@ TEST_F(NegotiatorTest, AGoneSessionOnCloseOfTheLastTrackIsNoLoss) {
   pull_live();
   (void)n.drop(1);
   EXPECT_EQ(text(n.on_closed(error(ErrorKind::gone, 404))), "closed 1");
+}
+
+TEST_F(NegotiatorTest, AGoneSessionIsNotUsedForWhatIsStillToBeClosed) {
+  pull_live();
+  (void)n.subscribe(2, "P", "b");
+  (void)n.on_tracks(bare({item("b", "1")}));
+  (void)n.drop(1);
+  (void)n.drop(2);
+  (void)n.subscribe(3, "P", "c");
+  EXPECT_EQ(text(n.on_closed(error(ErrorKind::gone, 410))),
+            "closed 1; closed 2; new-peer; session ''; create-session");
 }
 
 TEST_F(NegotiatorTest, AFailedCloseIsRepeatedThreeTimes) {
