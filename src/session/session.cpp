@@ -142,7 +142,9 @@ void Session::set_state(ConnectionState state) {
 void Session::publish(TrackId track, std::string name, gref<GstCaps> rtp_caps) {
   if (stopped_) return;
   note("> publish track=" + std::to_string(track));
-  published_[track] = {name, std::move(rtp_caps), "", false};
+  Published& published = published_[track];
+  published.name = name;
+  published.caps = std::move(rtp_caps);
   if (state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
   run(negotiator_.publish(track, std::move(name)));
 }
@@ -158,7 +160,7 @@ void Session::drop(TrackId track) {
 void Session::track_sending(TrackId track) {
   auto it = published_.find(track);
   if (stopped_ || it == published_.end()) return;
-  it->second.sending = true;
+  it->second.sending = it->second.was_sending = true;
   update_stream();
 }
 
@@ -262,17 +264,19 @@ void Session::update_stream() {
   if (!stream_publisher_ || stopped_) return;
   StreamDocument document;
   document.session_id = negotiator_.session_id();
+  bool sending = false;
   for (const auto& [track, published] : published_) {
-    if (!published.sending || published.mid.empty()) continue;
+    sending = sending || published.sending;
+    // One that was live before an outage is coming back: viewers keep waiting for it.
+    if (!published.was_sending) continue;
     const char* media = gst_structure_get_string(
         gst_caps_get_structure(published.caps.get(), 0), "media");
     document.tracks.push_back({published.name, media ? media : ""});
   }
-  if (document.session_id.empty()) stream_publisher_->hold();
-  else if (!document.tracks.empty() || stream_announced_) {
-    stream_announced_ = true;
-    stream_publisher_->set(document);
-  }
+  if (document.session_id.empty()) return stream_publisher_->hold();
+  if (!sending && !(stream_announced_ && published_.empty())) return;
+  stream_announced_ = true;
+  stream_publisher_->set(document);
 }
 
 void Session::on_stream(const StreamDocument& document) {
@@ -292,7 +296,9 @@ void Session::on_stream_ended() {
 }
 
 void Session::on_stream_missing() {
-  GST_INFO("the stream document is not there yet");
+  // If it was there: whether the publisher has stopped, its session will tell.
+  GST_INFO("the stream document is not there");
+  discovery_.ask_soon();
   if (!stopped_ && state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
 }
 

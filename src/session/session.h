@@ -167,7 +167,8 @@ class Session : public std::enable_shared_from_this<Session>,
     gref<GstCaps> caps;
     std::string mid;     // "" until its exchange is complete
     bool announced = false;
-    bool sending = false;
+    bool sending = false;      // packets have left, on this connection
+    bool was_sending = false;  // on any
   };
   std::map<TrackId, Published> published_;
   using RemoteName = std::pair<std::string, std::string>;  // session, track

@@ -127,12 +127,12 @@ void StreamFollower::on_reply(Result<HttpReply> reply) {
     warned_ = false;
     backoff_.reset();
     etag_.clear();
-    bool was_there = seen_.has_value();
-    seen_.reset();
+    bool gone = reply->status == 410 && seen_.has_value();
     bool say = !std::exchange(missing_said_, true);
+    if (gone) seen_.reset();
     // Asked again at once where the server holds the question until the document appears.
     ask_in(next_ms);
-    if (was_there) listener_.on_stream_ended();
+    if (gone) listener_.on_stream_ended();
     else if (say) listener_.on_stream_missing();
     return;
   } else if (reply->status == 200) {

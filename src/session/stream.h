@@ -56,8 +56,8 @@ class StreamFollower {
    public:
     virtual ~Listener() = default;
     virtual void on_stream(const StreamDocument& document) = 0;
-    virtual void on_stream_ended() = 0;    // it was there and was deleted
-    virtual void on_stream_missing() = 0;  // not there yet; said once
+    virtual void on_stream_ended() = 0;    // 410: it is gone for good
+    virtual void on_stream_missing() = 0;  // 404: not there now; said once
     virtual void on_stream_failed(const Error& error, bool retrying) = 0;
   };
   StreamFollower(Worker& worker, StreamSettings settings, HttpSend send, Listener& listener);
