@@ -53,6 +53,7 @@ struct SfuServer::Impl : SfuState::Hooks, Forwarder::Output {
       if (rtcp) server.forwarder->on_rtcp(id, packet, arrival_us);
       else server.forwarder->on_rtp(id, packet, arrival_us);
     }
+    void on_transport_heard(int64_t now_us) override { server.forwarder->heard(id, now_us); }
     Impl& server;
     std::string id;
     std::unique_ptr<Transport> transport;
