@@ -135,6 +135,7 @@ SfuServer::Impl::~Impl() {
 }
 
 Result<Done> SfuServer::Impl::start() {
+  Transport::prepare();  // or the first session waits for the certificate
   int64_t wall = g_get_real_time() - now();
   forwarder = std::make_unique<Forwarder>(*this, wall, g_random_int());
   state = std::make_unique<SfuState>(settings.sfu, *this, *forwarder, g_random_int());
