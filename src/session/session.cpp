@@ -169,6 +169,7 @@ void Session::follow(std::vector<Publication> publications) {
   note("> follow publishers=" + std::to_string(publications.size()));
   if (state_ == ConnectionState::fresh && !publications.empty())
     set_state(ConnectionState::connecting);
+  bool anything = !publications.empty();
   following_ = true;
   discovery_.follow(std::move(publications));
   following_ = false;
@@ -193,6 +194,7 @@ void Session::follow(std::vector<Publication> publications) {
     found.erase(now);
   }
   for (const RemoteName& name : found) on_track_found(name.first, name.second);
+  if (anything) wait_for_media();
 }
 
 void Session::on_track_found(const std::string& session_id, const std::string& name) {
@@ -217,7 +219,21 @@ void Session::on_track_gone(const std::string& session_id, const std::string& na
   run(negotiator_.drop(track));
 }
 
+void Session::wait_for_media() {
+  if (settings_.wait_timeout_ms == 0 || wait_timer_.armed()) return;
+  wait_timer_.start(worker_, settings_.wait_timeout_ms, [this] {
+    Error error;
+    error.kind = ErrorKind::not_yet;
+    error.message = "There was nothing to play for " +
+                    std::to_string(settings_.wait_timeout_ms / 1000) +
+                    " s. Is the publisher running, and are session-id, tracks or stream-url right?";
+    set_state(ConnectionState::failed);
+    listener_.on_error(error);
+  });
+}
+
 void Session::on_publisher_missing(const std::string& session_id, const Error& error) {
+  wait_for_media();
   GST_DEBUG("publisher %s is missing: %s", session_id.c_str(), error.message.c_str());
 }
 
@@ -299,6 +315,7 @@ void Session::on_stream_missing() {
   // If it was there: whether the publisher has stopped, its session will tell.
   GST_INFO("the stream document is not there");
   discovery_.ask_soon();
+  wait_for_media();
   if (!stopped_ && state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
 }
 
@@ -453,6 +470,7 @@ void Session::announce_sendable() {
 // about what we send, RTP and sender reports of what we play) must keep coming.
 void Session::watch() {
   Peer::Received received = peer_->received();
+  heard_rtp_ = received.rtp;
   heard_packets_ = received.rtp + received.rtcp;
   heard_at_ = g_get_monotonic_time();
   sent_packets_ = listener_.packets_sent();
@@ -469,6 +487,7 @@ void Session::check_peer() {
   bool publishing = sent != std::exchange(sent_packets_, sent);
   bool expecting = publishing || (published_.empty() && !tracks_by_mid_.empty());
   int64_t now = g_get_monotonic_time();
+  if (received.rtp != std::exchange(heard_rtp_, received.rtp)) wait_timer_.cancel();
   if (heard != std::exchange(heard_packets_, heard) || !expecting) {
     heard_at_ = now;
     if (state_ == ConnectionState::suspect) set_state(ConnectionState::connected);
@@ -657,6 +676,7 @@ void Session::stop(unsigned timeout_ms, std::function<void()> done) {
   queue_.clear();
   retry_timer_.cancel();
   retry_limit_timer_.cancel();
+  wait_timer_.cancel();
   watch_timer_.cancel();
   std::string session_id = negotiator_.session_id();
   std::vector<std::string> mids = negotiator_.open_mids();

@@ -118,6 +118,8 @@ class Session : public std::enable_shared_from_this<Session>,
   void note(std::string line);
   void fetch_turn();
   void reconnecting(const Error& cause);
+  // Bounds, from now on, the wait for a track to play.
+  void wait_for_media();
   void watch();
   void check_peer();
   void on_network_changed(bool available);
@@ -154,7 +156,7 @@ class Session : public std::enable_shared_from_this<Session>,
   Discovery discovery_;
   std::unique_ptr<StreamPublisher> stream_publisher_;
   std::unique_ptr<StreamFollower> stream_follower_;
-  Timer retry_timer_, stop_timer_, watch_timer_, retry_limit_timer_;
+  Timer retry_timer_, stop_timer_, watch_timer_, retry_limit_timer_, wait_timer_;
   std::unique_ptr<Network> network_;
   // state
   gref<GstElement> webrtcbin_;       // given, until a Peer is made of it
@@ -181,7 +183,7 @@ class Session : public std::enable_shared_from_this<Session>,
   ConnectionState state_ = ConnectionState::fresh;
   bool peer_connected_ = false;
   // Of the watchdog; times in microseconds of the monotonic clock.
-  uint64_t heard_packets_ = 0, sent_packets_ = 0;
+  uint64_t heard_packets_ = 0, heard_rtp_ = 0, sent_packets_ = 0;
   int64_t heard_at_ = 0;
   int64_t network_changed_at_ = 0;
   bool stopped_ = false;

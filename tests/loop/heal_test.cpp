@@ -195,6 +195,23 @@ INSTANTIATE_TEST_SUITE_P(
         ApiFault{"stream_lost", R"({"operation":"streams","drop":true,"count":2})"}),
     [](const auto& info) { return std::string(info.param.name); });
 
+TEST(Heal, waiting_for_a_publisher_can_be_bounded) {
+  Sfu sfu;
+  Pipeline player("cfrealtimesrc name=r wait-timeout=1 session-id=0123456789abcdef ! fakesink");
+  player.play();
+  ASSERT_TRUE(player.until_error(5000));
+  EXPECT_EQ(player.errors[0].code, GST_RESOURCE_ERROR_NOT_FOUND) << player.errors[0].text;
+  // And it does not strike while something plays.
+  Pipeline publisher(kPicture);
+  publisher.play();
+  std::string session = publisher.live_session();
+  Pipeline other("cfrealtimesrc name=r wait-timeout=1 session-id=" + session + kShow);
+  Buffers buffers(other, "out");
+  other.play();
+  EXPECT_TRUE(other.until([&] { return buffers.count() > 90; }));
+  EXPECT_TRUE(other.errors.empty()) << other.errors[0].text;
+}
+
 TEST(Heal, a_fresh_token_after_a_refusal) {
   Sfu sfu({}, "right");
   g_setenv("CFREALTIME_APP_SECRET", "", TRUE);
