@@ -502,9 +502,25 @@ void Session::check_peer() {
                     " s; a new connection is being built.";
     run(negotiator_.on_session_lost(std::move(error)));
   } else if (silent_ms >= settings_.suspect_after_ms) {
-    if (state_ == ConnectionState::connected) set_state(ConnectionState::suspect);
-    discovery_.ask_soon();
+    if (state_ == ConnectionState::connected) {
+      set_state(ConnectionState::suspect);
+      discovery_.ask_soon();
+      ask_about_session();
+    }
   }
+}
+
+// A blip of the network must not cost a session, but one that the SFU has lost is not worth
+// waiting for.
+void Session::ask_about_session() {
+  info_->get_session(negotiator_.session_id(),
+                     [this, number = peer_number_](Result<SessionState> state) {
+                       if (stopped_ || number != peer_number_ || state ||
+                           state.error().kind != ErrorKind::gone)
+                         return;
+                       note("> session gone");
+                       run(negotiator_.on_session_lost(state.error()));
+                     });
 }
 
 // A wait is cut short when the network comes back, at most once a second.

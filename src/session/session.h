@@ -122,6 +122,7 @@ class Session : public std::enable_shared_from_this<Session>,
   void wait_for_media();
   void watch();
   void check_peer();
+  void ask_about_session();
   void on_network_changed(bool available);
 
   // A completion that runs only while this session lives and the peer is the one of the call.
