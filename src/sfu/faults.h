@@ -23,7 +23,9 @@ struct Fault {
 
 class FaultTable {
  public:
-  void add(Fault fault) { faults_.push_back(std::move(fault)); }
+  void add(Fault fault) {
+    if (faults_.size() < 1000) faults_.push_back(std::move(fault));
+  }
   void clear() { faults_.clear(); }
   // The fault that strikes this call, if any.
   std::optional<Fault> strike(const std::string& operation);

@@ -1,11 +1,14 @@
 #include "sfu/server.h"
 
+#include <glib-unix.h>
 #include <gst/gst.h>
 #include <json-glib/json-glib.h>
 #include <libsoup/soup.h>
+#include <poll.h>
 
 #include <cstdio>
 #include <deque>
+#include <list>
 
 #include "sfu/faults.h"
 #include "sfu/streams.h"
@@ -18,11 +21,23 @@ namespace {
 
 constexpr unsigned kTickMs = 20;
 constexpr unsigned kStateTicks = 5;  // of kTickMs: how often deadlines of sessions are looked at
-constexpr std::size_t kMaxRequests = 2000;
+constexpr std::size_t kMaxRequests = 1000, kMaxRequestBytes = 32 << 20;  // that are remembered
 constexpr std::size_t kMaxBody = 1 << 20;
+constexpr char kTooBig[] = "cfr-too-big";
 constexpr unsigned kMaxStreamWaitS = 60;
+constexpr std::size_t kMaxWaiters = 1000;
+constexpr unsigned kMaxTurnTtlS = 48 * 3600;
 
-int64_t now() { return g_get_monotonic_time(); }
+int64_t now() {
+  return g_get_monotonic_time();
+}
+
+// Fit for a line of the log.
+std::string printable(std::string text) {
+  for (char& c : text)
+    if (c <= ' ' || c >= 0x7f) c = '?';
+  return text;
+}
 
 // What a call is named in faults.
 std::string operation_of(const std::string& path) {
@@ -46,12 +61,15 @@ struct SfuServer::Impl : SfuState::Hooks, Forwarder::Output {
     Link(Impl& server, std::string id) : server(server), id(std::move(id)) {}
     void on_transport_connected() override { server.state->on_connected(id, now()); }
     void on_transport_closed(const std::string& why) override {
-      if (server.settings.log) std::fprintf(stderr, "session=%s closed: %s\n", id.c_str(), why.c_str());
+      if (server.settings.log)
+        std::fprintf(stderr, "session=%s closed: %s\n", id.c_str(), why.c_str());
       server.state->on_closed(id, now());
     }
     void on_transport_packet(Bytes packet, bool rtcp, int64_t arrival_us) override {
-      if (rtcp) server.forwarder->on_rtcp(id, packet, arrival_us);
-      else server.forwarder->on_rtp(id, packet, arrival_us);
+      if (rtcp)
+        server.forwarder->on_rtcp(id, packet, arrival_us);
+      else
+        server.forwarder->on_rtp(id, packet, arrival_us);
     }
     void on_transport_heard(int64_t now_us) override { server.forwarder->heard(id, now_us); }
     Impl& server;
@@ -65,29 +83,42 @@ struct SfuServer::Impl : SfuState::Hooks, Forwarder::Output {
     std::string method, path, body;
     int64_t started_us;
     Fault fault;
-    gulong finished = 0;
+    // While the call waits: tells that its client has gone away.
+    std::function<void()> on_gone;
+    gulong disconnected = 0;
+    GSource* hang_up = nullptr;
+
+    Call() = default;
+    Call(const Call&) = delete;
+    ~Call() { release(); }
+    void hold(GMainContext* context, std::function<void()> gone);
+    void release();
   };
-  struct Record {
-    int64_t wall_us;
-    std::string method, path, request, response;
-    int status;
-    double ms;
-  };
-  struct Waiter {  // of a stream document
-    gref<SoupServerMessage> message;
+  struct Waiter {  // for a change of a stream document
+    std::unique_ptr<Call> call;
     std::string name, known;
     int64_t deadline_us;
   };
+  struct Late {  // a reply that a fault holds back
+    Impl* server;
+    std::shared_ptr<Call> call;
+    ApiReply reply;
+    GSource* source;
+  };
 
   Result<Done> start();
+  void limit_body(SoupServerMessage* message);
   void handle(SoupServerMessage* message, const char* path);
   void handle_debug(SoupServerMessage* message, const std::string& path, const std::string& body);
-  void handle_stream(SoupServerMessage* message, const std::string& name, const std::string& body);
-  void handle_turn(SoupServerMessage* message, const std::string& path, const std::string& body);
+  void handle_stream(std::unique_ptr<Call> call, const std::string& name);
+  ApiReply turn(SoupServerMessage* message, const std::string& method, const std::string& path,
+                const std::string& body);
   void answer(SoupServerMessage* message, int status, const std::string& body);
+  void set_header(const Call& call, const char* name, const std::string& value);
+  void conclude(std::shared_ptr<Call> call, const ApiReply& reply);
   void finish(Call& call, const ApiReply& reply);
-  void send(Call& call, int status, const std::string& body);
   void record(const Call& call, int status, const std::string& response);
+  void answer_stream(std::unique_ptr<Call> call, const Streams::Reply& reply);
   void wake_waiters(const std::string& name);
   std::string bearer(SoupServerMessage* message) const;
   void tick();
@@ -115,7 +146,10 @@ struct SfuServer::Impl : SfuState::Hooks, Forwarder::Output {
   std::vector<Waiter> waiters;
   std::vector<TrackAddress> started;  // media that began while packets were being handled
   RequestId next_call = 1;
-  std::deque<Record> log;
+  std::deque<RequestRecord> log;
+  std::size_t log_bytes = 0;
+  Observer observer;
+  std::list<Late> late;
   FaultTable faults;
   Streams streams;
   GSource* ticker = nullptr;
@@ -127,7 +161,15 @@ SfuServer::Impl::~Impl() {
     g_source_destroy(ticker);
     g_source_unref(ticker);
   }
+  for (const Late& each : late) {
+    g_source_destroy(each.source);
+    g_source_unref(each.source);
+  }
+  for (auto& [id, call] : calls) call->release();
+  for (Waiter& waiter : waiters) waiter.call->release();
+  for (const Late& each : late) each.call->release();
   if (soup) soup_server_disconnect(soup.get());
+  late.clear();
   calls.clear();
   waiters.clear();
   links.clear();
@@ -141,6 +183,12 @@ Result<Done> SfuServer::Impl::start() {
   state = std::make_unique<SfuState>(settings.sfu, *this, *forwarder, g_random_int());
   g_main_context_push_thread_default(context);
   soup = gref<SoupServer>::adopt(soup_server_new("server-header", "cfrealtime-sfu ", nullptr));
+  soup_server_add_early_handler(
+      soup.get(), nullptr,
+      [](SoupServer*, SoupServerMessage* message, const char*, GHashTable*, gpointer self) {
+        static_cast<Impl*>(self)->limit_body(message);
+      },
+      this, nullptr);
   soup_server_add_handler(
       soup.get(), nullptr,
       [](SoupServer*, SoupServerMessage* message, const char* path, GHashTable*, gpointer self) {
@@ -150,8 +198,8 @@ Result<Done> SfuServer::Impl::start() {
   g_autoptr(GError) error = nullptr;
   g_autoptr(GSocketAddress) address =
       g_inet_socket_address_new_from_string(settings.address.c_str(), settings.port);
-  bool listening = address && soup_server_listen(soup.get(), address, SoupServerListenOptions(0),
-                                                 &error);
+  bool listening =
+      address && soup_server_listen(soup.get(), address, SoupServerListenOptions(0), &error);
   if (listening) {
     GSList* uris = soup_server_get_uris(soup.get());
     port = unsigned(g_uri_get_port(static_cast<GUri*>(uris->data)));
@@ -184,17 +232,15 @@ void SfuServer::Impl::tick() {
     if (waiters[i].deadline_us > time) continue;
     Waiter waiter = std::move(waiters[i]);
     waiters.erase(waiters.begin() + std::ptrdiff_t(i));
-    auto reply = streams.get(waiter.name, waiter.known);
-    answer(waiter.message.get(), reply.status, reply.body);
-    soup_server_message_unpause(waiter.message.get());
+    answer_stream(std::move(waiter.call), streams.get(waiter.name, waiter.known));
   }
 }
 
 // --- HTTP ------------------------------------------------------------------------------------
 
 std::string SfuServer::Impl::bearer(SoupServerMessage* message) const {
-  const char* value = soup_message_headers_get_one(
-      soup_server_message_get_request_headers(message), "Authorization");
+  const char* value = soup_message_headers_get_one(soup_server_message_get_request_headers(message),
+                                                   "Authorization");
   return value && g_ascii_strncasecmp(value, "Bearer ", 7) == 0 ? value + 7 : "";
 }
 
@@ -209,14 +255,30 @@ void SfuServer::Impl::answer(SoupServerMessage* message, int status, const std::
                                      body.size());
 }
 
+// Bodies are small; what is more is not kept.
+void SfuServer::Impl::limit_body(SoupServerMessage* message) {
+  g_signal_connect(message, "got-chunk",
+                   G_CALLBACK(+[](SoupServerMessage* message, GBytes*, gpointer) {
+                     SoupMessageBody* body = soup_server_message_get_request_body(message);
+                     if (body->length <= goffset(kMaxBody)) return;
+                     g_object_set_data(G_OBJECT(message), kTooBig, message);
+                     soup_message_body_set_accumulate(body, FALSE);
+                   }),
+                   nullptr);
+}
+
 void SfuServer::Impl::handle(SoupServerMessage* message, const char* raw_path) {
   std::string path = raw_path;
   std::string method = soup_server_message_get_method(message);
-  SoupMessageBody* request = soup_server_message_get_request_body(message);
-  g_autoptr(GBytes) bytes = soup_message_body_flatten(request);
-  gsize size = 0;
-  auto* data = static_cast<const char*>(g_bytes_get_data(bytes, &size));
-  std::string body = data ? std::string(data, size) : "";
+  bool too_big = g_object_get_data(G_OBJECT(message), kTooBig) != nullptr;
+  std::string body;
+  if (!too_big) {
+    g_autoptr(GBytes) bytes =
+        soup_message_body_flatten(soup_server_message_get_request_body(message));
+    gsize size = 0;
+    auto* data = static_cast<const char*>(g_bytes_get_data(bytes, &size));
+    if (data) body.assign(data, size);
+  }
 
   if (method == "OPTIONS") {  // browsers ask before they call
     answer(message, 204, "");
@@ -235,119 +297,187 @@ void SfuServer::Impl::handle(SoupServerMessage* message, const char* raw_path) {
   call->message = gref<SoupServerMessage>::ref(message);
   call->method = method;
   call->path = path;
-  call->body = body;
   call->started_us = now();
   std::string operation = path.rfind("/streams/", 0) == 0 ? "streams" : operation_of(path);
   if (auto fault = faults.strike(operation)) call->fault = *fault;
-  if (size > kMaxBody)
-    return send(*call, 413, json::write(ApiError{"payload_too_large", "The body is too big"}));
+  soup_server_message_pause(message);
+  auto error = [](int status, const char* code, const char* text) {
+    return ApiReply{status, json::write(ApiError{code, text}), 0};
+  };
+  if (too_big)
+    return conclude(std::move(call), error(413, "payload_too_large", "The body is too big"));
+  call->body = body;
   if (call->fault.status) {
-    if (call->fault.retry_after_s)
-      soup_message_headers_replace(soup_server_message_get_response_headers(message), "Retry-After",
-                                   std::to_string(call->fault.retry_after_s).c_str());
     std::string code = call->fault.code.empty() ? "internal_error" : call->fault.code;
-    return send(*call, call->fault.status, json::write(ApiError{code, "A fault was asked for"}));
+    ApiReply reply = error(call->fault.status, code.c_str(), "A fault was asked for");
+    reply.retry_after_s = call->fault.retry_after_s;
+    return conclude(std::move(call), reply);
   }
-  if (operation == "streams") return handle_stream(message, path.substr(9), body);
+  if (operation == "streams") return handle_stream(std::move(call), path.substr(9));
   if (path.rfind("/v1/", 0) != 0)
-    return send(*call, 404, json::write(ApiError{"not_found", "No such endpoint"}));
-  if (path.rfind("/v1/turn/", 0) == 0) return handle_turn(message, path.substr(9), body);
+    return conclude(std::move(call), error(404, "not_found", "No such endpoint"));
+  if (path.rfind("/v1/turn/", 0) == 0) {
+    ApiReply reply = turn(message, method, path.substr(9), body);
+    return conclude(std::move(call), reply);
+  }
 
   ApiRequest api{method, path.substr(3), body, bearer(message)};
   RequestId id = call->id;
-  soup_server_message_pause(message);
-  struct Gone {
-    Impl* server;
-    RequestId id;
-  };
-  call->finished = g_signal_connect_data(
-      message, "disconnected", G_CALLBACK(+[](SoupServerMessage*, Gone* gone) {
-        gone->server->state->on_cancelled(gone->id);
-        gone->server->calls.erase(gone->id);
-      }),
-      new Gone{this, id}, [](gpointer data, GClosure*) { delete static_cast<Gone*>(data); },
-      GConnectFlags(0));
+  call->hold(context, [this, id] {
+    state->on_cancelled(id);
+    calls.erase(id);
+  });
   calls[id] = std::move(call);
   state->on_request(id, api, now());
+}
+
+// A paused message does not read from its socket, so libsoup does not see the client go.
+void SfuServer::Impl::Call::hold(GMainContext* context, std::function<void()> gone) {
+  release();
+  on_gone = std::move(gone);
+  disconnected =
+      g_signal_connect_swapped(message.get(), "disconnected", G_CALLBACK(+[](Call* call) {
+                                 auto action = std::move(call->on_gone);
+                                 call->release();
+                                 action();  // which may delete the call
+                               }),
+                               this);
+  GSocket* socket = soup_server_message_get_socket(message.get());
+  if (!socket) return;
+  hang_up = g_unix_fd_source_new(g_socket_get_fd(socket), GIOCondition(POLLRDHUP));
+  GUnixFDSourceFunc closed = [](gint, GIOCondition, gpointer data) -> gboolean {
+    auto* call = static_cast<Call*>(data);
+    auto message = call->message;
+    auto action = std::move(call->on_gone);
+    call->release();
+    action();
+    // With its connection the message ends.
+    if (GSocket* socket = soup_server_message_get_socket(message.get()))
+      g_socket_shutdown(socket, TRUE, TRUE, nullptr);
+    soup_server_message_unpause(message.get());
+    return G_SOURCE_REMOVE;
+  };
+  g_source_set_callback(hang_up, G_SOURCE_FUNC(closed), this, nullptr);
+  g_source_attach(hang_up, context);
+}
+
+void SfuServer::Impl::Call::release() {
+  if (disconnected) g_signal_handler_disconnect(message.get(), std::exchange(disconnected, 0));
+  if (!hang_up) return;
+  g_source_destroy(hang_up);
+  g_source_unref(std::exchange(hang_up, nullptr));
 }
 
 void SfuServer::Impl::reply(RequestId id, const ApiReply& reply) {
   auto found = calls.find(id);
   if (found == calls.end()) return;
-  auto call = std::shared_ptr<Call>(std::move(found->second));
+  auto call = std::move(found->second);
   calls.erase(found);
-  g_signal_handler_disconnect(call->message.get(), call->finished);
+  conclude(std::move(call), reply);
+}
+
+// Sends the reply, at once or when the fault allows.
+void SfuServer::Impl::conclude(std::shared_ptr<Call> call, const ApiReply& reply) {
+  call->release();
   if (!call->fault.delay_ms) return finish(*call, reply);
-  struct Late {
-    Impl* server;
-    std::shared_ptr<Call> call;
-    ApiReply reply;
-  };
   GSource* source = g_timeout_source_new(call->fault.delay_ms);
+  Late* held = &late.emplace_back(Late{this, call, reply, source});
+  auto drop = [](Late* held) {
+    g_source_destroy(held->source);
+    g_source_unref(held->source);
+    held->server->late.remove_if([held](const Late& each) { return &each == held; });
+  };
+  call->hold(context, [held, drop] { drop(held); });
   g_source_set_callback(
       source,
       [](gpointer data) -> gboolean {
-        auto* late = static_cast<Late*>(data);
-        late->server->finish(*late->call, late->reply);
+        auto* held = static_cast<Late*>(data);
+        held->call->release();
+        held->server->finish(*held->call, held->reply);
+        g_source_unref(held->source);
+        held->server->late.remove_if([held](const Late& each) { return &each == held; });
         return G_SOURCE_REMOVE;
       },
-      new Late{this, call, reply}, [](gpointer data) { delete static_cast<Late*>(data); });
+      held, nullptr);
   g_source_attach(source, context);
-  g_source_unref(source);
+}
+
+void SfuServer::Impl::set_header(const Call& call, const char* name, const std::string& value) {
+  soup_message_headers_replace(soup_server_message_get_response_headers(call.message.get()), name,
+                               value.c_str());
 }
 
 void SfuServer::Impl::finish(Call& call, const ApiReply& reply) {
   SoupServerMessage* message = call.message.get();
   if (call.fault.drop) {
     record(call, 0, "");
-    if (GSocket* socket = soup_server_message_get_socket(message)) g_socket_close(socket, nullptr);
+    // The end of the connection ends the message.
+    if (GSocket* socket = soup_server_message_get_socket(message))
+      g_socket_shutdown(socket, TRUE, TRUE, nullptr);
+    soup_server_message_unpause(message);
     return;
   }
-  if (reply.retry_after_s)
-    soup_message_headers_replace(soup_server_message_get_response_headers(message), "Retry-After",
-                                 std::to_string(reply.retry_after_s).c_str());
-  send(call, reply.status, call.fault.garbage ? "<html>not what you expect" : reply.body);
+  if (reply.retry_after_s) set_header(call, "Retry-After", std::to_string(reply.retry_after_s));
+  std::string body = call.fault.garbage ? "<html>not what you expect" : reply.body;
+  answer(message, reply.status, body);
+  if (reply.status == 405) set_header(call, "Allow", "GET, POST, PUT, DELETE, OPTIONS");
+  record(call, reply.status, body);
   soup_server_message_unpause(message);
 }
 
-void SfuServer::Impl::send(Call& call, int status, const std::string& body) {
-  answer(call.message.get(), status, body);
-  record(call, status, body);
-}
-
 void SfuServer::Impl::record(const Call& call, int status, const std::string& response) {
-  double ms = double(now() - call.started_us) / 1000;
-  log.push_back({g_get_real_time(), call.method, call.path, call.body, response, status, ms});
-  if (log.size() > kMaxRequests) log.pop_front();
+  RequestRecord entry{g_get_real_time(),
+                      call.method,
+                      call.path,
+                      call.body,
+                      response,
+                      status,
+                      double(now() - call.started_us) / 1000};
   if (settings.log)
-    std::fprintf(stderr, "method=%s path=%s status=%d ms=%.1f\n", call.method.c_str(),
-                 call.path.c_str(), status, ms);
+    std::fprintf(stderr, "method=%s path=%s status=%d ms=%.1f\n", entry.method.c_str(),
+                 printable(entry.path).c_str(), status, entry.ms);
+  if (observer) observer(entry);
+  auto weight = [](const RequestRecord& each) {
+    return each.request.size() + each.response.size() + each.path.size() + sizeof each;
+  };
+  log_bytes += weight(entry);
+  log.push_back(std::move(entry));
+  while (log.size() > kMaxRequests || (log_bytes > kMaxRequestBytes && log.size() > 1)) {
+    log_bytes -= weight(log.front());
+    log.pop_front();
+  }
 }
 
-void SfuServer::Impl::handle_turn(SoupServerMessage* message, const std::string& path,
-                                  const std::string& body) {
-  Call call{0, gref<SoupServerMessage>::ref(message), soup_server_message_get_method(message),
-            "/v1/turn/" + path, body, now(), {}};
+ApiReply SfuServer::Impl::turn(SoupServerMessage* message, const std::string& method,
+                               const std::string& path, const std::string& body) {
+  auto error = [](int status, const char* code, const std::string& text) {
+    return ApiReply{status, json::write(ApiError{code, text}), 0};
+  };
   auto ends = [&](const char* end) { return g_str_has_suffix(path.c_str(), end); };
-  if (call.method != "POST")
-    return send(call, 405, json::write(ApiError{"method_not_allowed", "Use POST"}));
-  if (!settings.sfu.app_secret.empty() && bearer(message) != settings.sfu.app_secret)
-    return send(call, 401, json::write(ApiError{"unauthorized", "The token of the key is wrong"}));
-  if (ends("/revoke")) return send(call, 204, "");
-  if (!ends("/credentials/generate-ice-servers") && !ends("/credentials/generate"))
-    return send(call, 404, json::write(ApiError{"not_found", "No such endpoint"}));
+  bool revokes = ends("/revoke");
+  if (!revokes && !ends("/credentials/generate-ice-servers") && !ends("/credentials/generate"))
+    return error(404, "not_found", "No such endpoint");
+  if (method != "POST") return error(405, "method_not_allowed", "Use POST");
+  // A key has a token of its own at the service. Here any is taken, as long as there is one where
+  // the app has a secret.
+  if (!settings.sfu.app_secret.empty() && bearer(message).empty())
+    return error(401, "unauthorized", "The token of the key is missing");
+  if (revokes) return {204, "", 0};
   auto request = json::read_ice_servers_request(body);
-  if (!request)
-    return send(call, 400, json::write(ApiError{"decoding_error", request.error().message}));
+  if (!request) return error(400, "decoding_error", request.error().message);
+  if (request->ttl_s > kMaxTurnTtlS)
+    return error(400, "invalid_params", "The ttl is more than 48 hours");
   std::vector<IceServer> servers = {{{"stun:stun.cloudflare.com:3478"}, "", ""}};
   if (!settings.turn_url.empty()) {
     // coturn's time-limited credentials (draft-uberti-behave-turn-rest-00).
-    std::string user = std::to_string(g_get_real_time() / G_USEC_PER_SEC + request->ttl_s) + ":sfu";
+    std::string id = request->custom_identifier.empty() ? "sfu" : request->custom_identifier;
+    std::string user =
+        std::to_string(g_get_real_time() / G_USEC_PER_SEC + request->ttl_s) + ":" + id;
     guint8 digest[20];
     gsize length = sizeof digest;
-    GHmac* hmac = g_hmac_new(G_CHECKSUM_SHA1,
-                             reinterpret_cast<const guchar*>(settings.turn_secret.data()),
-                             settings.turn_secret.size());
+    GHmac* hmac =
+        g_hmac_new(G_CHECKSUM_SHA1, reinterpret_cast<const guchar*>(settings.turn_secret.data()),
+                   settings.turn_secret.size());
     g_hmac_update(hmac, reinterpret_cast<const guchar*>(user.data()), gssize(user.size()));
     g_hmac_get_digest(hmac, digest, &length);
     g_hmac_unref(hmac);
@@ -357,49 +487,51 @@ void SfuServer::Impl::handle_turn(SoupServerMessage* message, const std::string&
     for (char** url = urls; *url; ++url) turn.urls.emplace_back(*url);
     servers.push_back(turn);
   }
-  send(call, 201, json::write(servers));
+  return {201, json::write(servers), 0};
 }
 
-void SfuServer::Impl::handle_stream(SoupServerMessage* message, const std::string& name,
-                                    const std::string& body) {
-  Call call{0, gref<SoupServerMessage>::ref(message), soup_server_message_get_method(message),
-            "/streams/" + name, body, now(), {}};
+void SfuServer::Impl::answer_stream(std::unique_ptr<Call> call, const Streams::Reply& reply) {
+  if (!reply.etag.empty()) set_header(*call, "ETag", reply.etag);
+  conclude(std::move(call), {reply.status, reply.body, 0});
+}
+
+void SfuServer::Impl::handle_stream(std::unique_ptr<Call> call, const std::string& name) {
+  SoupServerMessage* message = call->message.get();
+  auto error = [&](int status, const char* code, const char* text) {
+    conclude(std::move(call), {status, json::write(ApiError{code, text}), 0});
+  };
   if (!settings.stream_token.empty() && bearer(message) != settings.stream_token)
-    return send(call, 401, json::write(ApiError{"unauthorized", "The stream token is wrong"}));
+    return error(401, "unauthorized", "The stream token is wrong");
   SoupMessageHeaders* headers = soup_server_message_get_request_headers(message);
   auto header = [headers](const char* field) {
-    const char* value = soup_message_headers_get_one(headers, field);
+    const char* value = soup_message_headers_get_list(headers, field);
     return std::string(value ? value : "");
   };
-  auto finish = [&](const Streams::Reply& reply) {
-    if (!reply.etag.empty())
-      soup_message_headers_replace(soup_server_message_get_response_headers(message), "ETag",
-                                   reply.etag.c_str());
-    send(call, reply.status, reply.body);
-  };
-  if (call.method == "PUT") {
-    finish(streams.put(name, body));
+  if (call->method == "PUT") {
+    auto reply = streams.put(name, call->body);
+    answer_stream(std::move(call), reply);
     wake_waiters(name);
-  } else if (call.method == "DELETE") {
-    finish(streams.remove(name));
+  } else if (call->method == "DELETE") {
+    auto reply = streams.remove(name);
+    answer_stream(std::move(call), reply);
     wake_waiters(name);
-  } else if (call.method == "GET") {
+  } else if (call->method == "GET") {
     std::string known = header("If-None-Match"), prefer = header("Prefer");
     auto reply = streams.get(name, known);
     unsigned wait_s = 0;
     if (auto at = prefer.find("wait="); at != std::string::npos)
-      wait_s = std::min<unsigned>(kMaxStreamWaitS, unsigned(g_ascii_strtoull(
-                                                       prefer.c_str() + at + 5, nullptr, 10)));
+      wait_s = unsigned(std::min<guint64>(kMaxStreamWaitS,
+                                          g_ascii_strtoull(prefer.c_str() + at + 5, nullptr, 10)));
     // No change yet, or no stream yet: the question waits for one.
-    if (wait_s && (reply.status == 304 || (reply.status == 404 && known.empty()))) {
-      soup_server_message_pause(message);
-      waiters.push_back({gref<SoupServerMessage>::ref(message), name, known,
-                         now() + int64_t(wait_s) * G_USEC_PER_SEC});
-      return;
-    }
-    finish(reply);
+    bool waits = wait_s && (reply.status == 304 || (reply.status == 404 && known.empty()));
+    if (!waits || waiters.size() >= kMaxWaiters) return answer_stream(std::move(call), reply);
+    RequestId id = call->id;
+    call->hold(context, [this, id] {
+      std::erase_if(waiters, [id](const Waiter& waiter) { return waiter.call->id == id; });
+    });
+    waiters.push_back({std::move(call), name, known, now() + int64_t(wait_s) * G_USEC_PER_SEC});
   } else {
-    send(call, 405, json::write(ApiError{"method_not_allowed", "Use GET, PUT or DELETE"}));
+    error(405, "method_not_allowed", "Use GET, PUT or DELETE");
   }
 }
 
@@ -408,17 +540,12 @@ void SfuServer::Impl::wake_waiters(const std::string& name) {
   waiters.clear();
   for (Waiter& waiter : all) {
     auto reply = streams.get(waiter.name, waiter.known);
-    bool changed = waiter.name == name && (reply.status == 200 ||
-                                           (reply.status == 404 && !waiter.known.empty()));
-    if (!changed) {
+    bool changed = waiter.name == name &&
+                   (reply.status == 200 || (reply.status == 404 && !waiter.known.empty()));
+    if (changed)
+      answer_stream(std::move(waiter.call), reply);
+    else
       waiters.push_back(std::move(waiter));
-      continue;
-    }
-    answer(waiter.message.get(), reply.status, reply.body);
-    if (!reply.etag.empty())
-      soup_message_headers_replace(soup_server_message_get_response_headers(waiter.message.get()),
-                                   "ETag", reply.etag.c_str());
-    soup_server_message_unpause(waiter.message.get());
   }
 }
 
@@ -482,7 +609,7 @@ std::string SfuServer::Impl::requests() const {
   json_builder_begin_object(builder);
   json_builder_set_member_name(builder, "requests");
   json_builder_begin_array(builder);
-  for (const Record& record : log) {
+  for (const RequestRecord& record : log) {
     json_builder_begin_object(builder);
     json_builder_set_member_name(builder, "time");
     json_builder_add_double_value(builder, double(record.wall_us) / 1e6);
@@ -511,8 +638,10 @@ std::string SfuServer::Impl::stats() const {
   };
   auto number = [builder](const char* name, double value) {
     json_builder_set_member_name(builder, name);
-    if (value == double(gint64(value))) json_builder_add_int_value(builder, gint64(value));
-    else json_builder_add_double_value(builder, value);
+    if (value == double(gint64(value)))
+      json_builder_add_int_value(builder, gint64(value));
+    else
+      json_builder_add_double_value(builder, value);
   };
   auto flag = [builder](const char* name, bool value) {
     json_builder_set_member_name(builder, name);
@@ -545,6 +674,8 @@ std::string SfuServer::Impl::stats() const {
       number("recovered", double(track.recovered));
       number("nacks", double(track.nacks));
       number("key_frame_requests", double(track.key_frame_requests));
+      number("key_frames", double(track.key_frames));
+      number("bitrate_bps", double(track.bitrate_bps));
       number("jitter_ms", track.jitter_ms);
       number("first_packet_us", double(track.first_packet_us));
       number("last_packet_us", double(track.last_packet_us));
@@ -566,6 +697,10 @@ std::string SfuServer::Impl::stats() const {
       number("resent", double(pull.resent));
       number("key_frame_requests", double(pull.key_frame_requests));
       number("no_codec", double(pull.no_codec));
+      text("rid", pull.rid);
+      number("lost", double(pull.lost));
+      number("rtt_ms", pull.rtt_ms);
+      number("first_packet_us", double(pull.first_packet_us));
       number("fraction_lost", pull.fraction_lost);
       json_builder_end_object(builder);
     }
@@ -622,25 +757,32 @@ void SfuServer::Impl::send_rtcp(const std::string& session, Bytes packet) {
   if (link != links.end()) link->second->transport->send(packet, true);
 }
 
-void SfuServer::Impl::media_started(const TrackAddress& track) { started.push_back(track); }
+void SfuServer::Impl::media_started(const TrackAddress& track) {
+  started.push_back(track);
+}
 
 // --- the server ------------------------------------------------------------------------------
 
 SfuServer::SfuServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 SfuServer::~SfuServer() = default;
 
-Result<std::unique_ptr<SfuServer>> SfuServer::start(GMainContext* context,
-                                                    ServerSettings settings) {
+Result<std::unique_ptr<SfuServer>> SfuServer::start(GMainContext* context, ServerSettings settings,
+                                                    Observer observer) {
   auto impl = std::make_unique<Impl>(std::move(settings), context);
+  impl->observer = std::move(observer);
   auto started = impl->start();
   if (!started) return started.error();
   return std::unique_ptr<SfuServer>(new SfuServer(std::move(impl)));
 }
 
-unsigned SfuServer::port() const { return impl_->port; }
+unsigned SfuServer::port() const {
+  return impl_->port;
+}
 
 std::string SfuServer::url() const {
-  return "http://" + impl_->settings.address + ":" + std::to_string(impl_->port) + "/v1";
+  bool six = impl_->settings.address.find(':') != std::string::npos;
+  std::string host = six ? "[" + impl_->settings.address + "]" : impl_->settings.address;
+  return "http://" + host + ":" + std::to_string(impl_->port) + "/v1";
 }
 
 }  // namespace cfr::sfu

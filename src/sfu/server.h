@@ -5,6 +5,7 @@
 
 #include <glib.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -23,9 +24,21 @@ struct ServerSettings {
   bool log = true;                    // one line a request on stderr
 };
 
+// A call and its reply, as GET /debug/requests shows them. The Authorization header is not kept.
+struct RequestRecord {
+  int64_t wall_us = 0;  // since 1970
+  std::string method, path, request, response;
+  int status = 0;  // 0: the connection was closed without a reply
+  double ms = 0;
+};
+
 class SfuServer {
  public:
-  static Result<std::unique_ptr<SfuServer>> start(GMainContext* context, ServerSettings settings);
+  using Observer = std::function<void(const RequestRecord&)>;
+
+  // `observer` is told of each call once it is answered, on the server's thread.
+  static Result<std::unique_ptr<SfuServer>> start(GMainContext* context, ServerSettings settings,
+                                                  Observer observer = {});
   ~SfuServer();
   unsigned port() const;
   std::string url() const;  // http://address:port/v1
