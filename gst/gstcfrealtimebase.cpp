@@ -232,6 +232,8 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   // No STUN server can see how this machine looks from its own loopback.
   if (settings.peer.loopback) settings.peer.stun_server.clear();
   settings.negotiator.max_retries = given.max_retries;
+  // A track that is not there yet is asked for every few seconds at the longest.
+  settings.negotiator.pull_backoff = {500, 4000};
   settings.negotiator.seed = (uint64_t(g_random_int()) << 32) | g_random_int();
   settings.retry_timeout_ms = given.retry_timeout_s * 1000;
   settings.turn_key_id =

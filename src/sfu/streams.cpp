@@ -1,6 +1,7 @@
 #include "sfu/streams.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "wire/json.h"
 
@@ -34,7 +35,7 @@ Streams::Reply Streams::put(const std::string& name, const std::string& body) {
   if (fresh && documents_.size() >= kMaxDocuments)
     return problem(507, "too_many_streams", "There are too many streams");
   Document& document = documents_[name];
-  if (document.body != body) document = {body, "\"" + std::to_string(++version_) + "\""};
+  if (document.body != body) document = {body, "\"" + std::to_string(std::hash<std::string>{}(body)) + "\""};
   return {fresh ? 201 : 200, document.body, document.etag};
 }
 

@@ -21,10 +21,9 @@ class Streams {
 
  private:
   struct Document {
-    std::string body, etag;
+    std::string body, etag;  // of the contents, so that it holds across a restart
   };
   std::map<std::string, Document> documents_;
-  uint64_t version_ = 0;
 };
 
 }  // namespace cfr::sfu
