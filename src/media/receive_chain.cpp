@@ -5,11 +5,12 @@
 #include <mutex>
 
 #include "media/chain_bin.h"
+#include "media/decoders.h"
 #include "media/edge.h"
 #include "media/weak.h"
 
-GST_DEBUG_CATEGORY_STATIC(cf_realtime_media_debug);
-#define GST_CAT_DEFAULT cf_realtime_media_debug
+GST_DEBUG_CATEGORY_STATIC(cf_realtime_receive_debug);
+#define GST_CAT_DEFAULT cf_realtime_receive_debug
 
 namespace cfr {
 
@@ -29,45 +30,6 @@ Error peer_error(std::string message) {
 bool accepts(const GstCaps* downstream, const char* caps) {
   g_autoptr(GstCaps) wanted = gst_caps_from_string(caps);
   return gst_caps_can_intersect(downstream, wanted);
-}
-
-// The best-ranked decoder that comes up; hardware decoders have the higher ranks.
-GstElement* make_decoder(const Codec& codec) {
-  g_autoptr(GstCaps) caps = gst_caps_from_string(codec.encoded_caps);
-  // There are decoders of high rank for pictures with an alpha plane and nothing else.
-  if (codec.kind == MediaKind::video)
-    gst_caps_set_simple(caps, "codec-alpha", G_TYPE_BOOLEAN, FALSE, nullptr);
-  GList* all = gst_element_factory_list_get_elements(
-      GST_ELEMENT_FACTORY_TYPE_DECODER |
-          (codec.kind == MediaKind::video ? GST_ELEMENT_FACTORY_TYPE_MEDIA_VIDEO
-                                          : GST_ELEMENT_FACTORY_TYPE_MEDIA_AUDIO),
-      GST_RANK_MARGINAL);
-  GList* fitting = gst_element_factory_list_filter(all, caps, GST_PAD_SINK, FALSE);
-  fitting = g_list_sort(fitting, gst_plugin_feature_rank_compare_func);
-  GstElement* decoder = nullptr;
-  for (GList* item = fitting; item && !decoder; item = item->next) {
-    decoder = gst_element_factory_create(GST_ELEMENT_FACTORY(item->data), nullptr);
-    if (!decoder) continue;
-    if (gst_element_set_state(decoder, GST_STATE_READY) == GST_STATE_CHANGE_FAILURE) {
-      gst_element_set_state(decoder, GST_STATE_NULL);
-      gst_object_ref_sink(decoder);
-      gst_object_unref(decoder);
-      decoder = nullptr;
-    }
-  }
-  gst_plugin_feature_list_free(fitting);
-  gst_plugin_feature_list_free(all);
-  if (decoder) {
-    // Frame threads would hold frames back.
-    set_if_present(decoder, "thread-type", "slice");
-    set_if_present(decoder, "output-corrupt", "false");
-    set_if_present(decoder, "max-errors", "-1");
-    set_if_present(decoder, "automatic-request-sync-points", "true");
-    set_if_present(decoder, "min-force-key-unit-interval", "1000000000");
-    set_if_present(decoder, "plc", "true");
-    set_if_present(decoder, "use-inband-fec", "true");
-  }
-  return decoder;
 }
 
 }  // namespace
@@ -124,7 +86,7 @@ ReceiveChain::ReceiveChain(const Codec& codec, const char* name)
     : state_(std::make_shared<State>(codec)) {
   static gsize once = 0;
   if (g_once_init_enter(&once)) {
-    GST_DEBUG_CATEGORY_INIT(cf_realtime_media_debug, "cfrealtime", 0, "Cloudflare Realtime");
+    GST_DEBUG_CATEGORY_INIT(cf_realtime_receive_debug, "cfrealtime", 0, "Cloudflare Realtime");
     g_once_init_leave(&once, 1);
   }
   State& s = *state_;

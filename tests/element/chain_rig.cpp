@@ -188,6 +188,15 @@ Rig::Rig(MediaKind kind, const std::string& source, std::shared_ptr<Timeline> ti
   if (GstElement* burn = gst_bin_get_by_name(GST_BIN(pipeline.get()), "burn")) {
     g_autoptr(GstPad) pad = gst_element_get_static_pad(burn, "src");
     burn_counter(pad);
+    gst_pad_add_probe(
+        pad, GST_PAD_PROBE_TYPE_BUFFER,
+        [](GstPad*, GstPadProbeInfo*, gpointer data) {
+          auto* self = static_cast<Rig*>(data);
+          ++self->burnt_;
+          self->signal.happened();
+          return GST_PAD_PROBE_OK;
+        },
+        this, nullptr);
     gst_object_unref(burn);
   }
 }

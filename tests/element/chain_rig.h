@@ -88,6 +88,7 @@ class Rig {
   std::vector<Frame> frames();
   std::vector<float> samples();  // mono or left, of raw audio
   int rate() const { return rate_; }
+  int burnt() const { return burnt_; }  // pictures that have got a counter
   std::string output_caps();
   std::vector<gref<GstCaps>> caps();  // given by on_caps
   std::vector<Error> errors();        // of the chains
@@ -110,7 +111,7 @@ class Rig {
   std::mutex mutex_;
   std::vector<Frame> frames_;
   std::vector<float> samples_;
-  std::atomic<int> rate_{0};
+  std::atomic<int> rate_{0}, burnt_{0};
   std::vector<gref<GstCaps>> caps_;
   std::vector<Error> errors_;
   std::vector<std::string> bus_errors_;

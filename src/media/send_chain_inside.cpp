@@ -1,0 +1,378 @@
+// What is inside a SendChain: built on the streaming thread, at the caps event.
+#include <gst/rtp/rtp.h>
+
+#include <algorithm>
+
+#include "media/encoders.h"
+#include "media/send_chain_state.h"
+
+GST_DEBUG_CATEGORY_EXTERN(cf_realtime_media_debug);
+#define GST_CAT_DEFAULT cf_realtime_media_debug
+
+namespace cfr {
+
+namespace {
+
+constexpr guint kPacketSize = 1200;    // bytes of RTP; leaves room for SRTP and TURN
+constexpr guint kExtensionsSize = 16;  // payloaders do not count them: TWCC, a MID of 8
+
+Error peer_error(std::string message) {
+  Error error;
+  error.kind = ErrorKind::peer;
+  error.message = std::move(message);
+  return error;
+}
+
+std::string text_of(const GstCaps* caps) {
+  g_autofree char* text = gst_caps_to_string(caps);
+  return text;
+}
+
+SendShape shape_of(const GstCaps* caps) {
+  const GstStructure* structure = gst_caps_get_structure(caps, 0);
+  SendShape shape;
+  shape.raw = gst_structure_has_name(structure, "video/x-raw") ||
+              gst_structure_has_name(structure, "audio/x-raw");
+  shape.rtp = gst_structure_has_name(structure, "application/x-rtp");
+  if (const char* mode = gst_structure_get_string(structure, "interlace-mode"))
+    shape.interlaced = shape.raw && !g_str_equal(mode, "progressive");
+  if (!shape.raw) shape.codec = codec_for_caps(caps);
+  return shape;
+}
+
+GstElement* make_extension(const char* factory, guint id) {
+  GstElement* extension = gst_element_factory_make(factory, nullptr);
+  if (!extension) return nullptr;
+  gst_object_ref_sink(extension);
+  gst_rtp_header_extension_set_id(GST_RTP_HEADER_EXTENSION(extension), id);
+  return extension;
+}
+
+}  // namespace
+
+// --- building (streaming thread) -------------------------------------------------------------
+
+// Makes the inside fit the caps and returns those to pass on; null if they cannot be used.
+gref<GstCaps> SendChain::State::on_caps(GstCaps* caps) {
+  // A refused caps event comes again with the next buffer.
+  if (refused && gst_caps_is_equal(refused.get(), caps)) return {};
+  refused.reset();
+  SendShape now = shape_of(caps);
+  if (!built || ended || now != shape) {
+    clear();
+    shape = now;
+    ended = false;
+    GST_DEBUG_OBJECT(bin.get(), "building for %" GST_PTR_FORMAT, caps);
+    built = build(caps);
+    if (!built) {
+      clear();
+      refused = gref<GstCaps>::ref(caps);
+      return {};
+    }
+    if (shape.raw || !(shape.rtp || g_str_has_prefix(codec->name, "H26"))) report_early(caps);
+  } else if (encoder) {
+    adapt_encoder(encoder, encoder_factory, caps);
+  }
+  return rtp_input ? rtp_input->set_caps(*codec, caps) : gref<GstCaps>::ref(caps);
+}
+
+void SendChain::State::clear() {
+  release();
+  if (inspection) gst_pad_remove_probe(sink, std::exchange(inspection, 0));
+  gst_ghost_pad_set_target(GST_GHOST_PAD(sink), nullptr);
+  gst_ghost_pad_set_target(GST_GHOST_PAD(src), nullptr);
+  for (GstElement* element : inside) {
+    gst_element_set_locked_state(element, TRUE);
+    gst_element_set_state(element, GST_STATE_NULL);
+    gst_bin_remove(GST_BIN(bin.get()), element);
+  }
+  inside.clear();
+  missing.clear();
+  encoder = clocksync = nullptr;
+  built = false;
+  codec = nullptr;
+  reported = false;
+  edge->rewrite = nullptr;
+  std::lock_guard lock(mutex);
+  mid_extension.reset();
+  rtp_input.reset();
+}
+
+GstElement* SendChain::State::append(const char* factory) {
+  GstElement* element = gst_element_factory_make(factory, nullptr);
+  if (!element) {
+    if (missing.empty()) missing = factory;
+    return nullptr;
+  }
+  gst_bin_add(GST_BIN(bin.get()), element);
+  inside.push_back(element);
+  return element;
+}
+
+bool SendChain::State::append_encoder(GstCaps* caps) {
+  Encoder chosen = choose_encoder(kind);
+  if (!chosen.codec) {
+    callbacks.on_error(peer_error(
+        kind == MediaKind::video
+            ? "No video encoder is installed. Install gstreamer1.0-plugins-ugly (x264enc) or "
+              "gstreamer1.0-plugins-good (vp8enc)."
+            : "No Opus encoder is installed. Install gstreamer1.0-plugins-base (opusenc)."));
+    return false;
+  }
+  codec = chosen.codec;
+  auto filter = [this](const char* text) {
+    if (GstElement* element = append("capsfilter")) {
+      g_autoptr(GstCaps) wanted = gst_caps_from_string(text);
+      g_object_set(element, "caps", wanted, nullptr);
+    }
+  };
+  if (kind == MediaKind::video) {
+    if (shape.interlaced) append("deinterlace");
+    append("videoconvert");
+    append("videoscale");
+    // 4:2:0 is what every receiver decodes; it has even sizes.
+    filter(
+        "video/x-raw, format=(string)I420, width=(int)[ 16, 16384, 2 ], "
+        "height=(int)[ 16, 16384, 2 ]");
+  } else {
+    append("audioconvert");
+    append("audioresample");
+    filter("audio/x-raw, rate=(int)48000, channels=(int)[ 1, 2 ]");
+  }
+  encoder = append(chosen.factory);
+  encoder_factory = chosen.factory;
+  if (encoder) tune_encoder(encoder, encoder_factory, caps);
+  if (g_str_equal(codec->name, "H264"))
+    filter("video/x-h264, profile=(string)constrained-baseline");
+  return true;
+}
+
+void SendChain::State::append_payloader() {
+  GstElement* payloader = append(codec->payloader);
+  if (!payloader) return;
+  g_object_set(payloader, "mtu", kPacketSize - kExtensionsSize, "pt", codec->payload_type, "ssrc",
+               std::max(g_random_int(), 1u), nullptr);
+  set_if_present(payloader, "auto-header-extension", "false");
+  set_if_present(payloader, "config-interval", "-1");
+  set_if_present(payloader, "aggregate-mode", "zero-latency");
+  set_if_present(payloader, "picture-id-mode", "15-bit");
+  if (GstElement* twcc = make_extension("rtphdrexttwcc", extension_id::twcc)) {
+    g_signal_emit_by_name(payloader, "add-extension", twcc);
+    gst_object_unref(twcc);
+  }
+  if (GstElement* made = make_extension("rtphdrextmid", extension_id::mid)) {
+    std::string known;
+    {
+      std::lock_guard lock(mutex);
+      mid_extension = gref<GstElement>::ref(made);
+      known = mid;
+    }
+    if (!known.empty()) g_object_set(made, "mid", known.c_str(), nullptr);
+    g_signal_emit_by_name(payloader, "add-extension", made);
+    gst_object_unref(made);
+  }
+}
+
+bool SendChain::State::build(GstCaps* caps) {
+  if (shape.raw) {
+    if (!append_encoder(caps)) return false;
+  } else {
+    codec = shape.codec;
+    int channels = 1;
+    gst_structure_get_int(gst_caps_get_structure(caps, 0), "channels", &channels);
+    if (!codec || codec->kind != kind || channels > 2) {
+      callbacks.on_error(
+          peer_error("Cannot publish " + text_of(caps) +
+                     ". Supported are raw media, H.264, H.265, VP8, VP9, Opus (up to two "
+                     "channels), PCMU and PCMA."));
+      return false;
+    }
+  }
+  if (!shape.rtp) {
+    if (codec->parser) append(codec->parser);
+    append_payloader();
+  }
+  clocksync = append("clocksync");
+  if (!missing.empty()) {
+    callbacks.on_error(
+        peer_error("The element " + missing + " is missing. Install " + package_of(missing) + "."));
+    return false;
+  }
+  return link_inside();
+}
+
+bool SendChain::State::link_inside() {
+  for (std::size_t i = 1; i < inside.size(); ++i)
+    if (!gst_element_link(inside[i - 1], inside[i])) {
+      callbacks.on_error(peer_error(std::string("Cannot link ") + GST_OBJECT_NAME(inside[i - 1]) +
+                                    " to " + GST_OBJECT_NAME(inside[i]) + "."));
+      return false;
+    }
+  pace();
+  g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
+  gst_ghost_pad_set_target(GST_GHOST_PAD(src), last);
+  // From the end to the start, so that nothing flows into what is not ready.
+  for (auto element = inside.rbegin(); element != inside.rend(); ++element)
+    if (!gst_element_sync_state_with_parent(*element)) {
+      callbacks.on_error(peer_error(std::string(GST_OBJECT_NAME(*element)) + " does not start."));
+      return false;
+    }
+  g_autoptr(GstPad) first = gst_element_get_static_pad(inside.front(), "sink");
+  gst_ghost_pad_set_target(GST_GHOST_PAD(sink), first);
+  if (shape.rtp) follow_rtp();
+  return true;
+}
+
+// --- pace ------------------------------------------------------------------------------------
+
+// Media that is not live is paced by the clock, and held until somebody can see it: a file starts
+// with its beginning. Live media flows, and is dropped while nobody is connected.
+void SendChain::State::pace() {
+  g_autoptr(GstQuery) query = gst_query_new_latency();
+  gboolean live = TRUE;
+  if (gst_pad_peer_query(sink, query)) gst_query_parse_latency(query, &live, nullptr, nullptr);
+  g_object_set(clocksync, "sync", !live, nullptr);
+  if (live) return;
+  const auto data = GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST);
+  g_autoptr(GstPad) entry = gst_element_get_static_pad(clocksync, "sink");
+  // Runs when the first packet is let go.
+  gst_pad_add_probe(
+      entry, data,
+      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
+        GstBuffer* buffer = info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST
+                                ? gst_buffer_list_get(GST_PAD_PROBE_INFO_BUFFER_LIST(info), 0)
+                                : GST_PAD_PROBE_INFO_BUFFER(info);
+        GstEvent* event = gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0);
+        GstClockTime running_time = GST_CLOCK_TIME_NONE;
+        if (event) {
+          const GstSegment* segment = nullptr;
+          gst_event_parse_segment(event, &segment);
+          running_time =
+              gst_segment_to_running_time(segment, GST_FORMAT_TIME, GST_BUFFER_DTS_OR_PTS(buffer));
+          gst_event_unref(event);
+        }
+        if (!GST_CLOCK_TIME_IS_VALID(running_time)) return GST_PAD_PROBE_OK;
+        if (auto state = Weak<State>::lock(data)) state->set_offset(running_time);
+        return GST_PAD_PROBE_REMOVE;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
+  std::lock_guard lock(mutex);
+  if (connected_once || hold) return;
+  held_pad = gref<GstPad>::ref(entry);
+  hold = gst_pad_add_probe(
+      entry, GstPadProbeType(GST_PAD_PROBE_TYPE_BLOCK | data),
+      [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_OK; }, nullptr, nullptr);
+}
+
+// The first packet of all chains decides by how much they lag.
+void SendChain::State::set_offset(GstClockTime running_time) {
+  int64_t lag = 0;
+  if (GstClock* clock = gst_element_get_clock(clocksync)) {
+    lag = GST_CLOCK_DIFF(gst_element_get_base_time(clocksync) + running_time,
+                         gst_clock_get_time(clock));
+    gst_object_unref(clock);
+  }
+  int64_t offset = -1;
+  if (timeline->offset_ns.compare_exchange_strong(offset, std::max<int64_t>(lag, 0)))
+    offset = std::max<int64_t>(lag, 0);
+  g_object_set(clocksync, "ts-offset", offset, nullptr);
+}
+
+// Running time begins anew.
+void SendChain::State::reset_offset() {
+  if (timeline->offset_ns >= 0) timeline->offset_ns = 0;
+  if (clocksync) g_object_set(clocksync, "ts-offset", gint64(0), nullptr);
+}
+
+// Lets go what is held.
+void SendChain::State::release() {
+  gref<GstPad> pad;
+  gulong id = 0;
+  {
+    std::lock_guard lock(mutex);
+    pad = std::move(held_pad);
+    held_pad.reset();
+    id = std::exchange(hold, 0);
+  }
+  if (pad && id) gst_pad_remove_probe(pad.get(), id);
+}
+
+// --- telling what will be sent ---------------------------------------------------------------
+
+void SendChain::State::report(GstCaps* rtp) {
+  if (std::exchange(reported, true)) return;
+  GstCaps* copy = gst_caps_copy(rtp);
+  GstStructure* structure = gst_caps_get_structure(copy, 0);
+  gst_structure_remove_fields(structure, "timestamp-offset", "seqnum-offset", "seqnum-base",
+                              "clock-base", "sprop-parameter-sets", "sprop-vps", "sprop-sps",
+                              "sprop-pps", nullptr);
+  GST_DEBUG_OBJECT(bin.get(), "will send %" GST_PTR_FORMAT, copy);
+  callbacks.on_caps(gref<GstCaps>::adopt(copy));
+}
+
+// Before the first packet, so that negotiation runs while the encoder starts.
+void SendChain::State::report_early(GstCaps* input) {
+  const GstStructure* from = gst_caps_get_structure(input, 0);
+  guint ssrc = 0;
+  GstElement* payloader = inside[inside.size() - 2];
+  g_object_get(payloader, "ssrc", &ssrc, nullptr);
+  g_autoptr(GstCaps) caps = gst_caps_new_simple(
+      "application/x-rtp", "media", G_TYPE_STRING, kind == MediaKind::video ? "video" : "audio",
+      "encoding-name", G_TYPE_STRING, codec->name, "clock-rate", G_TYPE_INT, codec->clock_rate,
+      "payload", G_TYPE_INT, codec->payload_type, "ssrc", G_TYPE_UINT, ssrc, nullptr);
+  auto set = [&caps](const char* field, const char* value) {
+    gst_caps_set_simple(caps, field, G_TYPE_STRING, value, nullptr);
+  };
+  if (g_str_equal(codec->name, "H264")) {
+    set("packetization-mode", "1");
+    set("profile-level-id", "42e01f");
+    set("level-asymmetry-allowed", "1");
+  } else if (g_str_equal(codec->name, "VP9")) {
+    if (const char* profile = gst_structure_get_string(from, "profile")) set("profile-id", profile);
+  } else if (g_str_equal(codec->name, "OPUS")) {  // RFC 7587
+    int channels = 1;
+    gst_structure_get_int(from, "channels", &channels);
+    set("encoding-params", "2");
+    set("minptime", "10");
+    set("useinbandfec", "1");
+    if (channels > 1) {
+      set("stereo", "1");
+      set("sprop-stereo", "1");
+    }
+  }
+  report(caps);
+}
+
+void SendChain::State::follow_rtp() {
+  // The chain lives as long as the callback: RtpInput is a member of it.
+  auto input = std::make_shared<RtpInput>([this](gref<GstCaps> caps) {
+    GST_DEBUG_OBJECT(bin.get(), "will send %" GST_PTR_FORMAT, caps.get());
+    callbacks.on_caps(std::move(caps));
+  });
+  std::string known;
+  {
+    std::lock_guard lock(mutex);
+    rtp_input = input;
+    known = mid;
+  }
+  input->set_mid(known);
+  edge->rewrite = [input](GstBuffer* packet) { return input->rewrite(packet); };
+  // Here rather than behind: what is held has to be looked at too.
+  inspection = gst_pad_add_probe(
+      sink, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
+      [](GstPad*, GstPadProbeInfo* info, gpointer data) {
+        auto state = Weak<State>::lock(data);
+        if (!state || !state->rtp_input) return GST_PAD_PROBE_OK;
+        if (info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST) {
+          GstBufferList* list = GST_PAD_PROBE_INFO_BUFFER_LIST(info);
+          for (guint i = 0; i < gst_buffer_list_length(list); ++i)
+            state->rtp_input->inspect(gst_buffer_list_get(list, i));
+        } else {
+          state->rtp_input->inspect(GST_PAD_PROBE_INFO_BUFFER(info));
+        }
+        return GST_PAD_PROBE_OK;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
+}
+
+}  // namespace cfr
