@@ -125,7 +125,7 @@ fi
 
 if wants asan; then
   if setup "$build-asan" -Db_sanitize=address,undefined -Db_lundef=false -Dexamples=disabled \
-    -Dbuildtype=debugoptimized; then
+    -Doptimization=0 -Ddebug=true; then
     run "$build-asan" run-asan 'unit element' --setup asan
     run "$build-asan" run-asan-loop loop --setup asan --num-processes 1
   else

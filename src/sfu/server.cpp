@@ -107,7 +107,7 @@ struct SfuServer::Impl : SfuState::Hooks, Forwarder::Output {
   };
 
   Result<Done> start();
-  void limit_body(SoupServerMessage* message);
+  void prepare(SoupServerMessage* message);
   void handle(SoupServerMessage* message, const char* path);
   void handle_debug(SoupServerMessage* message, const std::string& path, const std::string& body);
   void handle_stream(std::unique_ptr<Call> call, const std::string& name);
@@ -186,7 +186,7 @@ Result<Done> SfuServer::Impl::start() {
   soup_server_add_early_handler(
       soup.get(), nullptr,
       [](SoupServer*, SoupServerMessage* message, const char*, GHashTable*, gpointer self) {
-        static_cast<Impl*>(self)->limit_body(message);
+        static_cast<Impl*>(self)->prepare(message);
       },
       this, nullptr);
   soup_server_add_handler(
@@ -256,7 +256,11 @@ void SfuServer::Impl::answer(SoupServerMessage* message, int status, const std::
 }
 
 // Bodies are small; what is more is not kept.
-void SfuServer::Impl::limit_body(SoupServerMessage* message) {
+void SfuServer::Impl::prepare(SoupServerMessage* message) {
+  // libsoup before 3.3.0 leaks an idle connection, descriptor and all, when the client closes it.
+  if (!soup_check_version(3, 3, 0))
+    soup_message_headers_replace(soup_server_message_get_response_headers(message), "Connection",
+                                 "close");
   g_signal_connect(message, "got-chunk",
                    G_CALLBACK(+[](SoupServerMessage* message, GBytes*, gpointer) {
                      SoupMessageBody* body = soup_server_message_get_request_body(message);

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -247,6 +248,19 @@ TEST_F(SfuServerTest, CallsThatWaitEndInTime) {
 }
 
 // The session is free again when the client of a waiting call has gone away.
+std::size_t open_descriptors() {
+  std::filesystem::directory_iterator all("/proc/self/fd");
+  return std::size_t(std::distance(begin(all), end(all)));
+}
+
+TEST_F(SfuServerTest, KeepsNoConnectionThatItsClientClosed) {
+  start();
+  http("GET", base_ + "/debug/stats");
+  std::size_t before = open_descriptors();
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(http("GET", base_ + "/debug/stats").status, 200);
+  EXPECT_LT(open_descriptors(), before + 10);
+}
+
 TEST_F(SfuServerTest, AClientMayGoAwayWhileItWaits) {
   ServerSettings settings;
   settings.sfu.connect_wait_ms = 20000;
