@@ -22,6 +22,9 @@ struct HttpRequest {
   std::string body;          // with Content-Type application/json when not empty
   std::string bearer_token;  // sent as Authorization; never logged, never sent across a redirect
   unsigned timeout_ms = 20000;
+  // For name resolution, TCP and TLS together. A lost SYN is repeated after 1, 3, 7 s (RFC 6298), so
+  // beyond this a fresh attempt finds a network that is back sooner than the one in hand.
+  unsigned connect_timeout_ms = 5000;
   std::size_t max_reply_bytes = 1 << 20;
 };
 

@@ -119,6 +119,7 @@ class Flight {
   void read();
   bool redirect();
   void fail_later(Error error);
+  void timed_out(unsigned after_ms);
   void arm(unsigned delay_ms, GSourceFunc function);
   void finish(Result<HttpReply> result);
   Error judge(const GError* error) const;
@@ -194,19 +195,31 @@ void Flight::fail_later(Error error) {
   });
 }
 
+void Flight::timed_out(unsigned after_ms) {
+  std::string seconds = std::to_string((after_ms + 999) / 1000);
+  Error error =
+      sent_ ? make_error(ErrorKind::timeout, host() + " did not answer within " + seconds + " s.")
+            : make_error(ErrorKind::unreachable,
+                         "No connection to " + host() + " within " + seconds + " s.");
+  // The connection may lead nowhere; others must not be put on it.
+  if (auto shared = shared_.lock())
+    if (shared->session == session_) shared->renew_session();
+  finish(std::move(error));
+}
+
 void Flight::start() {
-  arm(request_.timeout_ms, [](gpointer self) -> gboolean {
+  unsigned connect_ms = std::min(request_.connect_timeout_ms, request_.timeout_ms);
+  arm(connect_ms, [](gpointer self) -> gboolean {
     auto* flight = static_cast<Flight*>(self);
-    std::string seconds = std::to_string((flight->request_.timeout_ms + 999) / 1000);
-    Error error = flight->sent_
-                      ? make_error(ErrorKind::timeout,
-                                   flight->host() + " did not answer within " + seconds + " s.")
-                      : make_error(ErrorKind::unreachable, "No connection to " + flight->host() +
-                                                               " within " + seconds + " s.");
-    // The connection may lead nowhere; others must not be put on it.
-    if (auto shared = flight->shared_.lock())
-      if (shared->session == flight->session_) shared->renew_session();
-    flight->finish(std::move(error));
+    unsigned waited = std::min(flight->request_.connect_timeout_ms, flight->request_.timeout_ms);
+    if (flight->sent_ && waited < flight->request_.timeout_ms)
+      flight->arm(flight->request_.timeout_ms - waited, [](gpointer self) -> gboolean {
+        auto* flight = static_cast<Flight*>(self);
+        flight->timed_out(flight->request_.timeout_ms);
+        return G_SOURCE_REMOVE;
+      });
+    else
+      flight->timed_out(waited);
     return G_SOURCE_REMOVE;
   });
   g_autoptr(GUri) uri = g_uri_parse(request_.url.c_str(), kUriFlags, nullptr);

@@ -191,7 +191,10 @@ void Negotiator::wait(const Error& error, Step resume, std::optional<Action> rep
   // While media flows, a request that has to wait is no reason to speak of reconnecting.
   if (connection_ != PeerState::connected)
     act(action::Reconnecting{error, backoff_.attempts() + 1});
-  start_timer(backoff_.next_ms(error.retry_after_ms));
+  uint32_t delay_ms = backoff_.next_ms(error.retry_after_ms);
+  if (error.kind == ErrorKind::unreachable && delay_ms > kUnreachableRetryMs)
+    delay_ms = kUnreachableRetryMs - delay_ms % (kUnreachableRetryMs / 5);  // keeps its jitter
+  start_timer(delay_ms);
 }
 
 void Negotiator::resume() {

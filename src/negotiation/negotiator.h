@@ -134,6 +134,9 @@ class Negotiator {
 
   using Tracks = std::map<TrackId, Track>;
 
+  // Backoff spares a service that refuses; one that cannot be reached is asked at least this often,
+  // so that media is back soon after the network is.
+  static constexpr uint32_t kUnreachableRetryMs = 1000;
   // After so many unintelligible replies and the like in a row a new session will not help.
   static constexpr unsigned kMaxFaults = 5;
 
