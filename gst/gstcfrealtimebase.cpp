@@ -32,9 +32,11 @@ enum {
   PROP_TURN_KEY_TOKEN,
   PROP_TURN_KEY_TOKEN_FILE,
   PROP_TURN_SERVERS,
+  PROP_TURN_TTL,
   PROP_STREAM_URL,
   PROP_STREAM_TOKEN,
   PROP_STREAM_TOKEN_FILE,
+  PROP_STATS,
 };
 enum { SIGNAL_REQUEST_TOKEN, SIGNAL_COUNT };
 guint signals[SIGNAL_COUNT];
@@ -87,8 +89,7 @@ cfr::Result<std::string> secret(const char* property, const std::string& value,
   if (!g_file_get_contents(file.c_str(), &contents, nullptr, &error))
     return config_error(std::string(property) + "-file cannot be read: " + error->message + ".");
   std::string text = g_strstrip(contents);
-  if (text.empty())
-    return config_error("The file " + file + " of " + property + "-file is empty.");
+  if (text.empty()) return config_error("The file " + file + " of " + property + "-file is empty.");
   return text;
 }
 
@@ -108,8 +109,7 @@ Domain domain_of(cfr::ErrorKind kind, bool is_source, bool was_connected) {
     case cfr::ErrorKind::unreachable:
     case cfr::ErrorKind::timeout:
       if (was_connected)
-        return {GST_RESOURCE_ERROR,
-                is_source ? GST_RESOURCE_ERROR_READ : GST_RESOURCE_ERROR_WRITE};
+        return {GST_RESOURCE_ERROR, is_source ? GST_RESOURCE_ERROR_READ : GST_RESOURCE_ERROR_WRITE};
       return {GST_RESOURCE_ERROR,
               is_source ? GST_RESOURCE_ERROR_OPEN_READ : GST_RESOURCE_ERROR_OPEN_WRITE};
     case cfr::ErrorKind::protocol: return {GST_STREAM_ERROR, GST_STREAM_ERROR_FORMAT};
@@ -160,6 +160,13 @@ void ElementState::post(std::function<void(Session&)> task) {
   worker->post([this, task = std::move(task)] {
     if (session_) task(*session_);
   });
+}
+
+std::string ElementState::session_id() const {
+  GST_OBJECT_LOCK(element_);
+  std::string id = session_id_;
+  GST_OBJECT_UNLOCK(element_);
+  return id;
 }
 
 bool ElementState::running() const {
@@ -216,8 +223,8 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
     return config_error(
         "No app id. Set the property app-id or the environment variable CFREALTIME_APP_ID.");
 
-  auto app_secret = secret("app-secret", given.app_secret, given.app_secret_file,
-                           "CFREALTIME_APP_SECRET");
+  auto app_secret =
+      secret("app-secret", given.app_secret, given.app_secret_file, "CFREALTIME_APP_SECRET");
   if (!app_secret) return app_secret.error();
   settings.api.token = *app_secret;
   // A proxy of the user's own may add the secret; the service itself never does without.
@@ -236,6 +243,7 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   settings.negotiator.pull_backoff = {500, 4000};
   settings.negotiator.seed = (uint64_t(g_random_int()) << 32) | g_random_int();
   settings.retry_timeout_ms = given.retry_timeout_s * 1000;
+  settings.turn_ttl_s = given.turn_ttl_s;
   settings.turn_key_id =
       given.turn_key_id.empty() ? from_environment("CFREALTIME_TURN_KEY_ID") : given.turn_key_id;
   if (!settings.turn_key_id.empty()) {
@@ -305,13 +313,15 @@ bool ElementState::start() {
   worker->post([this, settings = std::move(*settings), ca_file]() mutable {
     auto http = make_soup_http({ca_file, "cfrealtime/" PACKAGE_VERSION});
     if (!http) return on_error(http.error());
-    session_ = std::make_shared<Session>(*worker_ptr_, std::move(settings), std::move(*http),
-                                         *this);
+    session_ =
+        std::make_shared<Session>(*worker_ptr_, std::move(settings), std::move(*http), *this);
     on_started(*session_);
   });
   GST_OBJECT_LOCK(element_);
   worker_ = std::move(worker);
   was_connected_ = false;
+  sessions_ = 0;
+  candidate_pair_ = {};
   ++run_;
   GST_OBJECT_UNLOCK(element_);
   return true;
@@ -330,8 +340,10 @@ void ElementState::stop() {
       });
     });
   };
-  if (worker_ptr_->is_current()) end();  // the application stops us in a handler of ours
-  else worker_ptr_->call(end);
+  if (worker_ptr_->is_current())
+    end();  // the application stops us in a handler of ours
+  else
+    worker_ptr_->call(end);
   on_peer_dropped();
 }
 
@@ -473,9 +485,45 @@ void ElementState::on_connection_state(ConnectionState state) {
   g_object_notify(G_OBJECT(element_), "connection-state");
 }
 
-void ElementState::on_warning(const Error& error) { post_error(error, true); }
+void ElementState::on_session_id(const std::string& session_id) {
+  GST_OBJECT_LOCK(element_);
+  session_id_ = session_id;
+  candidate_pair_ = {};
+  if (!session_id.empty()) ++sessions_;
+  GST_OBJECT_UNLOCK(element_);
+}
 
-void ElementState::on_error(const Error& error) { post_error(error, false); }
+void ElementState::on_candidate_pair(const Peer::CandidatePair& pair) {
+  GST_INFO_OBJECT(element_, "media goes from %s (%s) to %s over %s", pair.local_address.c_str(),
+                  pair.local_type.c_str(), pair.remote_address.c_str(), pair.protocol.c_str());
+  GST_OBJECT_LOCK(element_);
+  candidate_pair_ = pair;
+  GST_OBJECT_UNLOCK(element_);
+}
+
+GstStructure* ElementState::stats() const {
+  GstStructure* stats =
+      gst_structure_new("application/x-cfrealtime-stats", "connection-state", G_TYPE_STRING,
+                        to_string(connection_), "session-id", G_TYPE_STRING, session_id_.c_str(),
+                        "sessions", G_TYPE_UINT, sessions_, nullptr);
+  const Peer::CandidatePair& pair = candidate_pair_;
+  if (pair.local_type.empty()) return stats;
+  g_autoptr(GstStructure) candidates = gst_structure_new(
+      "candidate-pair", "local-type", G_TYPE_STRING, pair.local_type.c_str(), "local-address",
+      G_TYPE_STRING, pair.local_address.c_str(), "remote-type", G_TYPE_STRING,
+      pair.remote_type.c_str(), "remote-address", G_TYPE_STRING, pair.remote_address.c_str(),
+      "protocol", G_TYPE_STRING, pair.protocol.c_str(), nullptr);
+  gst_structure_set(stats, "candidate-pair", GST_TYPE_STRUCTURE, candidates, nullptr);
+  return stats;
+}
+
+void ElementState::on_warning(const Error& error) {
+  post_error(error, true);
+}
+
+void ElementState::on_error(const Error& error) {
+  post_error(error, false);
+}
 
 void ElementState::post_error(const Error& error, bool warning) {
   if (error.kind == ErrorKind::cancelled) return;
@@ -486,11 +534,10 @@ void ElementState::post_error(const Error& error, bool warning) {
   bool retryable = error.kind == ErrorKind::busy || error.kind == ErrorKind::server ||
                    error.kind == ErrorKind::unreachable || error.kind == ErrorKind::timeout ||
                    error.kind == ErrorKind::gone || error.kind == ErrorKind::not_yet;
-  GstStructure* details =
-      gst_structure_new("cfrealtime", "kind", G_TYPE_STRING, to_string(error.kind), "http-status",
-                        G_TYPE_INT, error.http_status, "error-code", G_TYPE_STRING,
-                        error.code.c_str(), "track", G_TYPE_STRING, error.track.c_str(),
-                        "retryable", G_TYPE_BOOLEAN, retryable, nullptr);
+  GstStructure* details = gst_structure_new(
+      "cfrealtime", "kind", G_TYPE_STRING, to_string(error.kind), "http-status", G_TYPE_INT,
+      error.http_status, "error-code", G_TYPE_STRING, error.code.c_str(), "track", G_TYPE_STRING,
+      error.track.c_str(), "retryable", G_TYPE_BOOLEAN, retryable, nullptr);
   std::string debug = std::string("kind ") + to_string(error.kind);
   if (error.http_status) debug += ", HTTP " + std::to_string(error.http_status);
   if (!error.code.empty()) debug += ", code " + error.code;
@@ -500,8 +547,8 @@ void ElementState::post_error(const Error& error, bool warning) {
     debug += "\nlast steps:\n" + session_->history();
   gst_element_message_full_with_details(
       GST_ELEMENT_CAST(element_), warning ? GST_MESSAGE_WARNING : GST_MESSAGE_ERROR, domain.domain,
-      domain.code, g_strdup(error.message.c_str()), g_strdup(debug.c_str()), __FILE__,
-      GST_FUNCTION, __LINE__, details);
+      domain.code, g_strdup(error.message.c_str()), g_strdup(debug.c_str()), __FILE__, GST_FUNCTION,
+      __LINE__, details);
 }
 
 // --- properties ------------------------------------------------------------------------------
@@ -531,6 +578,7 @@ void ElementState::set_property(guint id, const GValue* value, GParamSpec* pspec
     case PROP_TURN_KEY_TOKEN: settings_.turn_key_token = text(); break;
     case PROP_TURN_KEY_TOKEN_FILE: settings_.turn_key_token_file = text(); break;
     case PROP_TURN_SERVERS: settings_.turn_servers = text(); break;
+    case PROP_TURN_TTL: settings_.turn_ttl_s = g_value_get_uint(value); break;
     case PROP_STREAM_URL: settings_.stream_url = text(); break;
     case PROP_STREAM_TOKEN: settings_.stream_token = text(); break;
     case PROP_STREAM_TOKEN_FILE: settings_.stream_token_file = text(); break;
@@ -550,8 +598,8 @@ void ElementState::get_property(guint id, GValue* value, GParamSpec* pspec) {
     case PROP_API_URL: give(settings_.api_url); break;
     case PROP_STUN_SERVER: give(settings_.stun_server); break;
     case PROP_ICE_TRANSPORT_POLICY:
-      g_value_set_enum(value,
-                       settings_.relay_only ? ICE_TRANSPORT_POLICY_RELAY : ICE_TRANSPORT_POLICY_ALL);
+      g_value_set_enum(
+          value, settings_.relay_only ? ICE_TRANSPORT_POLICY_RELAY : ICE_TRANSPORT_POLICY_ALL);
       break;
     case PROP_TLS_CA_FILE: give(settings_.tls_ca_file); break;
     case PROP_CONNECTION_STATE: g_value_set_enum(value, int(connection_)); break;
@@ -559,8 +607,10 @@ void ElementState::get_property(guint id, GValue* value, GParamSpec* pspec) {
     case PROP_RETRY_TIMEOUT: g_value_set_uint(value, settings_.retry_timeout_s); break;
     case PROP_TURN_KEY_ID: give(settings_.turn_key_id); break;
     case PROP_TURN_KEY_TOKEN_FILE: give(settings_.turn_key_token_file); break;
+    case PROP_TURN_TTL: g_value_set_uint(value, settings_.turn_ttl_s); break;
     case PROP_STREAM_URL: give(settings_.stream_url); break;
     case PROP_STREAM_TOKEN_FILE: give(settings_.stream_token_file); break;
+    case PROP_STATS: g_value_take_boxed(value, stats()); break;
     default: G_OBJECT_WARN_INVALID_PROPERTY_ID(element_, id, pspec);
   }
   GST_OBJECT_UNLOCK(element_);
@@ -614,8 +664,7 @@ static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
   GST_BIN_CLASS(klass)->handle_message = gst_cf_realtime_base_handle_message;
 
   const auto rw = GParamFlags(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
-  const auto wo =
-      GParamFlags(G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
+  const auto wo = GParamFlags(G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY);
   const auto ro = GParamFlags(G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
   g_object_class_install_property(
       object_class, PROP_APP_ID,
@@ -625,13 +674,13 @@ static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
                           nullptr, rw));
   g_object_class_install_property(
       object_class, PROP_APP_SECRET,
-      g_param_spec_string("app-secret", "App secret",
-                          "Bearer token of the app, or of your own proxy at api-url; can be "
-                          "written but not read (NULL = app-secret-file, then environment variable "
-                          "CFREALTIME_APP_SECRET)",
-                          nullptr,
-                          GParamFlags(G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS |
-                                      GST_PARAM_MUTABLE_READY)));
+      g_param_spec_string(
+          "app-secret", "App secret",
+          "Bearer token of the app, or of your own proxy at api-url; can be "
+          "written but not read (NULL = app-secret-file, then environment variable "
+          "CFREALTIME_APP_SECRET)",
+          nullptr,
+          GParamFlags(G_PARAM_WRITABLE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)));
   g_object_class_install_property(
       object_class, PROP_APP_SECRET_FILE,
       g_param_spec_string("app-secret-file", "App secret file",
@@ -661,12 +710,11 @@ static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
                           "PEM file of the certificate authorities to trust for the API "
                           "(NULL = the system's); certificates are always verified",
                           nullptr, rw));
-  g_object_class_install_property(
-      object_class, PROP_CONNECTION_STATE,
-      g_param_spec_enum("connection-state", "Connection state",
-                        "State of the connection to the SFU; notifies",
-                        GST_TYPE_CF_REALTIME_CONNECTION_STATE, int(cfr::ConnectionState::fresh),
-                        ro));
+  g_object_class_install_property(object_class, PROP_CONNECTION_STATE,
+                                  g_param_spec_enum("connection-state", "Connection state",
+                                                    "State of the connection to the SFU; notifies",
+                                                    GST_TYPE_CF_REALTIME_CONNECTION_STATE,
+                                                    int(cfr::ConnectionState::fresh), ro));
   g_object_class_install_property(
       object_class, PROP_MAX_RETRIES,
       g_param_spec_int("max-retries", "Maximum retries",
@@ -707,6 +755,13 @@ static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
                           "user and password percent-encoded); can be written but not read",
                           nullptr, wo));
   g_object_class_install_property(
+      object_class, PROP_TURN_TTL,
+      g_param_spec_uint("turn-ttl", "TURN TTL",
+                        "Seconds that TURN credentials of turn-key-id are asked to be valid; a "
+                        "relayed connection moves to new ones shortly before (at most 48 h, says "
+                        "https://developers.cloudflare.com/realtime/turn/)",
+                        10, 48 * 3600, 24 * 3600, rw));
+  g_object_class_install_property(
       object_class, PROP_STREAM_URL,
       g_param_spec_string("stream-url", "Stream URL",
                           "URL of the stream document, which says where the stream is now: the "
@@ -723,6 +778,15 @@ static void gst_cf_realtime_base_class_init(GstCfRealtimeBaseClass* klass) {
       object_class, PROP_STREAM_TOKEN_FILE,
       g_param_spec_string("stream-token-file", "Stream token file",
                           "File that holds the bearer token for stream-url", nullptr, rw));
+
+  g_object_class_install_property(
+      object_class, PROP_STATS,
+      g_param_spec_boxed("stats", "Statistics",
+                         "connection-state, session-id (of this element's own session), sessions "
+                         "(number of them since the start), and once connected candidate-pair: "
+                         "local-type (host, srflx, prflx, relay), local-address, remote-type, "
+                         "remote-address, protocol (of a relay: towards the TURN server)",
+                         GST_TYPE_STRUCTURE, ro));
 
   /**
    * GstCfRealtimeBase::request-token:

@@ -41,6 +41,7 @@ struct ElementSettings {
   bool relay_only = false;
   int max_retries = -1;
   unsigned retry_timeout_s = 0;
+  unsigned turn_ttl_s = 24 * 3600;
 };
 
 class ElementState : public Session::Listener {
@@ -58,6 +59,8 @@ class ElementState : public Session::Listener {
 
   GstStateChangeReturn change_state(GstStateChange transition,
                                     const std::function<GstStateChangeReturn()>& chain_up);
+  // Any thread: of this element's own session, "" without one.
+  std::string session_id() const;
   // True if the message is webrtcbin's own affair and must not leave the element.
   bool swallow_message(GstMessage* message);
 
@@ -72,6 +75,8 @@ class ElementState : public Session::Listener {
 
   // Session::Listener
   void on_connection_state(ConnectionState state) override;
+  void on_session_id(const std::string& session_id) override;
+  void on_candidate_pair(const Peer::CandidatePair& pair) override;
   void on_new_peer_needed() override;
   bool on_token_refused() override;
   void on_warning(const Error& error) override;
@@ -92,6 +97,7 @@ class ElementState : public Session::Listener {
   bool add_webrtcbin();
   Result<SessionSettings> session_settings(std::string* ca_file);
   ElementSettings settings() const;
+  GstStructure* stats() const;  // under the object lock
 
   GstCfRealtimeBase* element_;
   const bool is_source_;
@@ -100,6 +106,9 @@ class ElementState : public Session::Listener {
   bool api_url_set_ = false;
   ConnectionState connection_ = ConnectionState::fresh;
   bool was_connected_ = false;      // since the start
+  unsigned sessions_ = 0;           // since the start
+  std::string session_id_;          // of this element's own session
+  Peer::CandidatePair candidate_pair_;
   std::shared_ptr<Worker> worker_;  // between start and stop
   unsigned run_ = 0;                // rises with each start and stop
   // under the state lock

@@ -111,12 +111,12 @@ static void gst_cf_realtime_pad_class_init(GstCfRealtimePadClass* klass) {
    */
   g_object_class_install_property(
       object_class, PROP_TRACK_NAME,
-      g_param_spec_string("track-name", "Track name",
-                          "Name of the track at the SFU, unique within its session "
-                          "(sink pads: settable before the pad has caps; default the pad's name)",
-                          nullptr,
-                          GParamFlags(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS |
-                                      GST_PARAM_MUTABLE_READY)));
+      g_param_spec_string(
+          "track-name", "Track name",
+          "Name of the track at the SFU, unique within its session "
+          "(sink pads: settable before the pad has caps; default the pad's name)",
+          nullptr,
+          GParamFlags(G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY)));
   g_object_class_install_property(
       object_class, PROP_SESSION_ID,
       g_param_spec_string("session-id", "Session id",

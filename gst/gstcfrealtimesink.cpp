@@ -48,7 +48,7 @@ struct SinkPad {
   std::unique_ptr<cfr::SendChain> chain;
   TrackId track = 0;  // 0 = no caps yet; a new one for each codec and each run
   bool eos = false;
-  bool live = false;    // announced
+  bool live = false;     // announced
   bool closing = false;  // the SFU has not confirmed the close yet
 };
 
@@ -58,7 +58,6 @@ class SinkState : public cfr::ElementState {
 
   GstPad* request_pad(GstPadTemplate* templ, const char* wanted);
   void release_pad(GstPad* pad);
-  std::string session_id();
 
   void on_peer_dropped() override;
   void on_stopped() override;
@@ -88,7 +87,6 @@ class SinkState : public cfr::ElementState {
   std::vector<PadRef> pads_;
   TrackId next_track_ = 1;
   unsigned next_audio_ = 0, next_video_ = 0;
-  std::string session_id_;
   bool eos_posted_ = false;
   // worker
   cfr::Timer eos_timer_;
@@ -196,7 +194,8 @@ void SinkState::have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps>
   record->live = false;
   record->eos = false;
   GST_OBJECT_UNLOCK(element());
-  g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
+  g_autofree char* name =
+      gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
   GST_DEBUG_OBJECT(record->pad.get(), "track %u will send %" GST_PTR_FORMAT, track, caps.get());
   post([before, track, name = std::string(name), caps](cfr::Session& session) {
     if (before) session.drop(before);
@@ -214,7 +213,8 @@ void SinkState::have_packet(const std::weak_ptr<SinkPad>& weak) {
     GST_OBJECT_UNLOCK(element());
     session.track_sending(track);
     if (!first) return;
-    g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
+    g_autofree char* name =
+        gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
     g_autofree char* mid = nullptr;
     g_object_get(record->pad.get(), "mid", &mid, nullptr);
     GST_INFO_OBJECT(record->pad.get(), "track %s is live", name);
@@ -253,16 +253,14 @@ void SinkState::finish_eos() {
 // --- from the session (worker) ---------------------------------------------------------------
 
 void SinkState::on_session_id(const std::string& session_id) {
-  GST_OBJECT_LOCK(element());
-  session_id_ = session_id;
-  GST_OBJECT_UNLOCK(element());
+  ElementState::on_session_id(session_id);
   g_object_notify(G_OBJECT(element()), "session-id");
   if (session_id.empty()) return;
   gst_element_post_message(
-      element(), gst_message_new_element(
-                     GST_OBJECT(element()),
-                     gst_structure_new("cfrealtime-session", "session-id", G_TYPE_STRING,
-                                       session_id.c_str(), nullptr)));
+      element(),
+      gst_message_new_element(GST_OBJECT(element()),
+                              gst_structure_new("cfrealtime-session", "session-id", G_TYPE_STRING,
+                                                session_id.c_str(), nullptr)));
   g_signal_emit(element(), signals[SIGNAL_SESSION_CREATED], 0, session_id.c_str());
 }
 
@@ -303,7 +301,8 @@ void SinkState::on_track_failed(TrackId track, const cfr::Error& error, bool ret
   PadRef record = find(track);
   cfr::Error named = error;
   if (record) {
-    g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
+    g_autofree char* name =
+        gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
     named.track = name;
   }
   GST_OBJECT_LOCK(element());
@@ -336,17 +335,10 @@ void SinkState::on_stopped() {
     pad->eos = pad->live = pad->closing = false;
   }
   eos_posted_ = false;
-  bool had_session = !session_id_.empty();
-  session_id_.clear();
   GST_OBJECT_UNLOCK(element());
-  if (had_session) g_object_notify(G_OBJECT(element()), "session-id");
-}
-
-std::string SinkState::session_id() {
-  GST_OBJECT_LOCK(element());
-  std::string id = session_id_;
-  GST_OBJECT_UNLOCK(element());
-  return id;
+  if (session_id().empty()) return;
+  ElementState::on_session_id("");
+  g_object_notify(G_OBJECT(element()), "session-id");
 }
 
 SinkState* state_of(gpointer element) {
@@ -423,8 +415,7 @@ static void gst_cf_realtime_sink_init(GstCfRealtimeSink* self) {
 static void gst_cf_realtime_sink_class_init(GstCfRealtimeSinkClass* klass) {
   GObjectClass* object_class = G_OBJECT_CLASS(klass);
   GstElementClass* element_class = GST_ELEMENT_CLASS(klass);
-  GST_DEBUG_CATEGORY_INIT(cf_realtime_sink_debug, "cfrealtimesink", 0,
-                          "Cloudflare Realtime sink");
+  GST_DEBUG_CATEGORY_INIT(cf_realtime_sink_debug, "cfrealtimesink", 0, "Cloudflare Realtime sink");
   object_class->get_property = gst_cf_realtime_sink_get_property;
   element_class->request_new_pad = gst_cf_realtime_sink_request_new_pad;
   element_class->release_pad = gst_cf_realtime_sink_release_pad;
@@ -461,25 +452,23 @@ static void gst_cf_realtime_sink_class_init(GstCfRealtimeSinkClass* klass) {
    * element.
    */
   signals[SIGNAL_TRACK_LIVE] =
-      g_signal_new("track-live", type, G_SIGNAL_RUN_LAST, 0, nullptr, nullptr, nullptr,
-                   G_TYPE_NONE, 2, G_TYPE_STRING, G_TYPE_STRING);
+      g_signal_new("track-live", type, G_SIGNAL_RUN_LAST, 0, nullptr, nullptr, nullptr, G_TYPE_NONE,
+                   2, G_TYPE_STRING, G_TYPE_STRING);
   /**
    * GstCfRealtimeSink::track-closed:
    * @track_name: its name
    *
    * The SFU has closed the track at our wish. Emitted on a thread of the element.
    */
-  signals[SIGNAL_TRACK_CLOSED] =
-      g_signal_new("track-closed", type, G_SIGNAL_RUN_LAST, 0, nullptr, nullptr, nullptr,
-                   G_TYPE_NONE, 1, G_TYPE_STRING);
+  signals[SIGNAL_TRACK_CLOSED] = g_signal_new("track-closed", type, G_SIGNAL_RUN_LAST, 0, nullptr,
+                                              nullptr, nullptr, G_TYPE_NONE, 1, G_TYPE_STRING);
 
   for (MediaKind kind : {MediaKind::video, MediaKind::audio}) {
     cfr::gref<GstCaps> caps = cfr::sendable_caps(kind);
     gst_element_class_add_pad_template(
-        element_class,
-        gst_pad_template_new_with_gtype(kind == MediaKind::video ? "video_%u" : "audio_%u",
-                                        GST_PAD_SINK, GST_PAD_REQUEST, caps.get(),
-                                        GST_TYPE_CF_REALTIME_PAD));
+        element_class, gst_pad_template_new_with_gtype(
+                           kind == MediaKind::video ? "video_%u" : "audio_%u", GST_PAD_SINK,
+                           GST_PAD_REQUEST, caps.get(), GST_TYPE_CF_REALTIME_PAD));
   }
   gst_element_class_set_static_metadata(
       element_class, "Cloudflare Realtime sink", "Sink/Network/WebRTC",

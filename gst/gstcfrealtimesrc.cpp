@@ -34,6 +34,7 @@ GST_DEBUG_CATEGORY_STATIC(cf_realtime_src_debug);
 namespace {
 
 constexpr guint kDefaultLatencyMs = 200;
+constexpr unsigned kSilentLooks = 3;  // half a second each
 
 enum { PROP_0, PROP_SESSION_ID, PROP_TRACKS, PROP_LATENCY, PROP_WAIT_TIMEOUT };
 
@@ -48,8 +49,8 @@ struct SrcTrack {
   std::shared_ptr<ReceiveChain> chain;  // once its media has come
   cfr::gref<GstPad> pad;                // the element's
   bool ended = false;
-  uint64_t packets = 0;   // at the last look
-  unsigned silent = 0;    // looks without a packet since
+  uint64_t packets = 0;  // at the last look
+  unsigned silent = 0;   // looks without a packet since
 };
 
 class SrcState : public cfr::ElementState {
@@ -65,7 +66,6 @@ class SrcState : public cfr::ElementState {
   void on_peer_dropped() override;
   void on_stopped() override;
 
-  void on_session_id(const std::string&) override {}
   void on_sendable(TrackId, const std::string&, GstPad*) override {}
   void on_track_live(TrackId track, const std::string& mid) override;
   void on_track_closed(TrackId) override {}
@@ -89,7 +89,7 @@ class SrcState : public cfr::ElementState {
 
   // under the object lock
   std::map<TrackId, TrackRef> tracks_;
-  std::string session_id_, wanted_tracks_;
+  std::string publisher_, wanted_tracks_;
   guint latency_ms_ = kDefaultLatencyMs;
   guint wait_timeout_s_ = 0;
   bool follows_stream_ = false;
@@ -109,7 +109,7 @@ SrcState::TrackRef SrcState::find(TrackId track) {
 // `tracks`: names, or session/name; with names alone they are those of session-id.
 std::vector<cfr::Publication> SrcState::publications(std::string* problem) {
   GST_OBJECT_LOCK(element());
-  std::string session_id = session_id_, wanted = wanted_tracks_;
+  std::string session_id = publisher_, wanted = wanted_tracks_;
   GST_OBJECT_UNLOCK(element());
   std::vector<cfr::Publication> result;
   auto add = [&result](const std::string& session, const std::string& name) {
@@ -233,18 +233,26 @@ void SrcState::on_remote_track_moved(TrackId before, TrackId now, const std::str
                                   track->name.c_str());
 }
 
-// A track that falls silent may have been closed: worth a question before the next poll.
+// A track that falls silent may have been closed: worth a question before the next poll. What is
+// downstream is told that there is nothing to wait for.
 void SrcState::on_watch() {
   bool ask = false;
+  std::vector<std::shared_ptr<ReceiveChain>> silent;
   GST_OBJECT_LOCK(element());
+  bool playing = GST_STATE(element()) == GST_STATE_PLAYING;
   for (auto& [id, track] : tracks_) {
     if (!track->chain) continue;
     uint64_t packets = track->chain->packets();
-    if (packets != std::exchange(track->packets, packets)) track->silent = 0;
-    else if (++track->silent == 1) ask = true;
+    if (packets != std::exchange(track->packets, packets))
+      track->silent = 0;
+    else if (++track->silent == 1)
+      ask = true;
+    if (track->silent >= kSilentLooks && playing) silent.push_back(track->chain);
   }
   GST_OBJECT_UNLOCK(element());
   if (ask) post([](cfr::Session& session) { session.media_stopped(); });
+  for (auto& chain : silent)
+    call_async([chain] { chain->fill_gap(); });  // may be held up downstream
 }
 
 void SrcState::on_remote_pad(TrackId id, GstPad* webrtc_src) {
@@ -449,7 +457,7 @@ void SrcState::set_own_property(guint id, const GValue* value) {
   };
   GST_OBJECT_LOCK(element());
   switch (id) {
-    case PROP_SESSION_ID: session_id_ = text(); break;
+    case PROP_SESSION_ID: publisher_ = text(); break;
     case PROP_TRACKS: wanted_tracks_ = text(); break;
     case PROP_LATENCY: latency_ms_ = g_value_get_uint(value); break;
     case PROP_WAIT_TIMEOUT: wait_timeout_s_ = g_value_get_uint(value); break;
@@ -470,7 +478,7 @@ void SrcState::get_own_property(guint id, GValue* value) {
   GST_OBJECT_LOCK(element());
   switch (id) {
     case PROP_SESSION_ID:
-      g_value_set_string(value, session_id_.empty() ? nullptr : session_id_.c_str());
+      g_value_set_string(value, publisher_.empty() ? nullptr : publisher_.c_str());
       break;
     case PROP_TRACKS:
       g_value_set_string(value, wanted_tracks_.empty() ? nullptr : wanted_tracks_.c_str());
@@ -567,10 +575,9 @@ static void gst_cf_realtime_src_class_init(GstCfRealtimeSrcClass* klass) {
   for (MediaKind kind : {MediaKind::video, MediaKind::audio}) {
     cfr::gref<GstCaps> caps = cfr::receivable_caps(kind, nullptr);
     gst_element_class_add_pad_template(
-        element_class,
-        gst_pad_template_new_with_gtype(kind == MediaKind::video ? "video_%u" : "audio_%u",
-                                        GST_PAD_SRC, GST_PAD_SOMETIMES, caps.get(),
-                                        GST_TYPE_CF_REALTIME_PAD));
+        element_class, gst_pad_template_new_with_gtype(
+                           kind == MediaKind::video ? "video_%u" : "audio_%u", GST_PAD_SRC,
+                           GST_PAD_SOMETIMES, caps.get(), GST_TYPE_CF_REALTIME_PAD));
   }
   gst_element_class_set_static_metadata(
       element_class, "Cloudflare Realtime source", "Source/Network/WebRTC",

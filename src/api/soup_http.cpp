@@ -265,18 +265,16 @@ void Flight::send() {
                           cancellable_, static_cast<GConnectFlags>(0));
   // libsoup sends a PUT again by itself when the connection ends before the reply, and without its
   // body. The server may have acted on the first one: that is for the caller to judge.
-  g_signal_connect_object(message_.get(), "restarted",
-                          G_CALLBACK(+[](SoupMessage* message, gpointer cancellable) {
-                            Flight* flight = of(cancellable);
-                            if (!flight || g_str_equal(soup_message_get_method(message), "GET"))
-                              return;
-                            Error error;
-                            error.kind = ErrorKind::timeout;
-                            error.message = "The connection to " + flight->host() +
-                                            " ended before the reply came.";
-                            flight->fail_later(std::move(error));
-                          }),
-                          cancellable_, static_cast<GConnectFlags>(0));
+  g_signal_connect_object(
+      message_.get(), "restarted", G_CALLBACK(+[](SoupMessage* message, gpointer cancellable) {
+        Flight* flight = of(cancellable);
+        if (!flight || g_str_equal(soup_message_get_method(message), "GET")) return;
+        Error error;
+        error.kind = ErrorKind::timeout;
+        error.message = "The connection to " + flight->host() + " ended before the reply came.";
+        flight->fail_later(std::move(error));
+      }),
+      cancellable_, static_cast<GConnectFlags>(0));
   soup_session_send_async(
       session_.get(), message_.get(), G_PRIORITY_DEFAULT, cancellable_,
       [](GObject* source, GAsyncResult* result, gpointer cancellable) {

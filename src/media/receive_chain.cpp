@@ -64,6 +64,9 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   std::atomic<bool> flowed{false};  // something has come out since the inside was built
   std::atomic<bool> complained{false};
   std::atomic<int> errors{0};
+  std::atomic<bool> filling{false};  // a gap
+  uint64_t gap_seen = 0;  // packets when the silence began; with gap_end, by fill_gap alone
+  GstClockTime gap_end = 0;
   std::atomic<gint64> asked_us{0};
   std::atomic<guint32> wish{0};  // seqnum of the last request from downstream
 
@@ -74,6 +77,7 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   void ask_key_frame();
   void ask_again();
   void complain(std::string message);
+  void send_gap();
   bool keep_message(GstMessage* message);
   GstEvent* own_stream_start(GstEvent* event);
   GstEvent* with_tags(GstEvent* event);
@@ -503,6 +507,48 @@ void ReceiveChain::disconnect() {
     state_->linked.reset();
   }
   if (linked) gst_pad_unlink(linked.get(), state_->sink);
+}
+
+void ReceiveChain::fill_gap() {
+  State& s = *state_;
+  if (s.filling.exchange(true)) return;
+  {
+    std::lock_guard building(s.building);
+    if (s.edge->open && s.flowed && !s.inside.empty()) {
+      g_autoptr(GstPad) first = gst_element_get_static_pad(s.inside.front(), "sink");
+      GST_PAD_STREAM_LOCK(first);
+      s.send_gap();
+      GST_PAD_STREAM_UNLOCK(first);
+    }
+  }
+  s.filling = false;
+}
+
+// Past the decoders, which would conceal what is missing instead of saying so. With the stream lock
+// of the first element, under which everything is pushed.
+void ReceiveChain::State::send_gap() {
+  uint64_t seen = edge->seen.load(std::memory_order_relaxed);
+  GstClockTime now = gst_element_get_current_running_time(bin.get());
+  if (now == GST_CLOCK_TIME_NONE) return;
+  GstClockTime latency;
+  {
+    std::lock_guard lock(mutex);
+    latency = min_latency;
+  }
+  if (now < latency) return;
+  now -= latency;  // what comes from now on is not older
+  // The first look after a packet marks where the silence begins.
+  bool begins = seen != gap_seen;
+  GstClockTime from = std::exchange(gap_end, now);
+  gap_seen = seen;
+  if (begins || from >= now) return;
+  g_autoptr(GstEvent) sticky = gst_pad_get_sticky_event(src, GST_EVENT_SEGMENT, 0);
+  if (!sticky) return;
+  const GstSegment* segment;
+  gst_event_parse_segment(sticky, &segment);
+  guint64 start = gst_segment_position_from_running_time(segment, GST_FORMAT_TIME, from);
+  if (start == GST_CLOCK_TIME_NONE) return;
+  gst_pad_push_event(src, gst_event_new_gap(start, now - from));
 }
 
 void ReceiveChain::end() {

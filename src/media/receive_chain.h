@@ -48,6 +48,10 @@ class ReceiveChain {
   // a key frame when configured. Replaces an earlier one.
   bool connect(GstPad* webrtc_src);
   void disconnect();
+  // No packet has come for longer than the latency: to be called again and again while it is so.
+  // From the second call on, each sends a GAP event for the time since the one before, less the
+  // latency. Waits for what is being pushed, unless another call does already. While PLAYING.
+  void fill_gap();
   // Sends EOS out of "src", after what is queued.
   void end();
   // RTP packets seen since construction; for watchdogs. Any thread.

@@ -30,8 +30,10 @@ void Discovery::follow(std::vector<Publication> publications) {
     for (const std::string& name : old.found) {
       bool kept = now != publishers_.end() &&
                   (now->second.wanted.empty() || now->second.wanted.count(name));
-      if (kept) now->second.found.insert(name);
-      else listener_.on_track_gone(session_id, name);
+      if (kept)
+        now->second.found.insert(name);
+      else
+        listener_.on_track_gone(session_id, name);
     }
     if (now != publishers_.end()) now->second.seen_alive = old.seen_alive;
   }
@@ -39,8 +41,10 @@ void Discovery::follow(std::vector<Publication> publications) {
   for (auto& [session_id, publisher] : publishers_)
     for (const std::string& name : publisher.wanted)
       if (publisher.found.insert(name).second) listener_.on_track_found(session_id, name);
-  if (publishers_.empty()) timer_.cancel();
-  else ask();
+  if (publishers_.empty())
+    timer_.cancel();
+  else
+    ask();
 }
 
 void Discovery::ask_soon() {
@@ -54,13 +58,13 @@ void Discovery::ask() {
   for (auto& [session_id, publisher] : publishers_) {
     ++outstanding_;
     // The ApiClient is ours to cancel: its owner destroys it before this object.
-    api_.get_session(session_id, [this, id = session_id, generation = generation_](
-                                     Result<SessionState> state) {
-      if (generation != generation_) return;
-      --outstanding_;
-      on_state(id, std::move(state));
-      if (generation == generation_ && outstanding_ == 0) schedule();
-    });
+    api_.get_session(session_id,
+                     [this, id = session_id, generation = generation_](Result<SessionState> state) {
+                       if (generation != generation_) return;
+                       --outstanding_;
+                       on_state(id, std::move(state));
+                       if (generation == generation_ && outstanding_ == 0) schedule();
+                     });
   }
 }
 

@@ -2,20 +2,14 @@
 
 #include <algorithm>
 
-#include "rtc/ice_servers.h"
-
-GST_DEBUG_CATEGORY_STATIC(cf_realtime_debug);
-#define GST_CAT_DEFAULT cf_realtime_debug
+GST_DEBUG_CATEGORY(cf_realtime_session_debug);
+#define GST_CAT_DEFAULT cf_realtime_session_debug
 
 namespace cfr {
 
 namespace {
 
 constexpr std::size_t kHistoryLines = 64;
-constexpr unsigned kWatchIntervalMs = 500;
-// Longest TTL the service gives is 48 h; a day is enough, since a new session takes new ones.
-// https://developers.cloudflare.com/realtime/turn/generate-credentials/
-constexpr unsigned kTurnTtlS = 24 * 3600;
 
 template <class... F>
 struct Overloaded : F... {
@@ -59,8 +53,8 @@ std::string describe(const Action& action) {
             return "track-closed track=" + std::to_string(a.track);
           },
           [](const action::TrackFailed& a) {
-            return "track-failed track=" + std::to_string(a.track) + " kind=" +
-                   to_string(a.error.kind) + " code=" + a.error.code +
+            return "track-failed track=" + std::to_string(a.track) +
+                   " kind=" + to_string(a.error.kind) + " code=" + a.error.code +
                    (a.retrying ? " retrying" : "");
           },
           [](const action::Reconnecting& a) {
@@ -93,10 +87,12 @@ Session::Session(Worker& worker, SessionSettings settings, HttpSend send, Listen
       listener_(listener),
       negotiator_(settings_.negotiator),
       info_(std::make_unique<ApiClient>(settings_.api, send)),
-      discovery_(worker, *info_, static_cast<Discovery::Listener&>(*this)) {
+      discovery_(worker, *info_, static_cast<Discovery::Listener&>(*this)),
+      turn_backoff_(settings_.negotiator.backoff, settings_.negotiator.seed) {
   static gsize once = 0;
   if (g_once_init_enter(&once)) {
-    GST_DEBUG_CATEGORY_INIT(cf_realtime_debug, "cfrealtime", 0, "Cloudflare Realtime sessions");
+    GST_DEBUG_CATEGORY_INIT(cf_realtime_session_debug, "cfrealtime", 0,
+                            "Cloudflare Realtime sessions");
     g_once_init_leave(&once, 1);
   }
   api_ = std::make_unique<ApiClient>(settings_.api, send);
@@ -111,6 +107,7 @@ Session::Session(Worker& worker, SessionSettings settings, HttpSend send, Listen
   }
   network_ = std::make_unique<Network>([this](bool available) { on_network_changed(available); });
   if (!settings_.turn_key_id.empty()) fetch_turn();
+  watch();
 }
 
 Session::~Session() {
@@ -134,6 +131,13 @@ void Session::set_state(ConnectionState state) {
   if (state == state_) return;
   state_ = state;
   GST_INFO("connection is %s", to_string(state));
+  bool without = state == ConnectionState::connecting || state == ConnectionState::reconnecting;
+  if (!without) {
+    retry_limit_timer_.cancel();
+  } else if (settings_.retry_timeout_ms > 0 && !retry_limit_timer_.armed()) {
+    outage_ = {};
+    retry_limit_timer_.start(worker_, settings_.retry_timeout_ms, [this] { give_up(); });
+  }
   listener_.on_connection_state(state);
 }
 
@@ -251,14 +255,24 @@ void Session::on_discovery_trouble(const Error& error) {
   reconnecting(error);
 }
 
+void Session::give_up() {
+  Error error = outage_;
+  if (error.message.empty()) {
+    error.kind = ErrorKind::unreachable;
+    error.message = "No connection to the SFU";
+  }
+  error.message += " (Gave up after " + std::to_string(settings_.retry_timeout_ms / 1000) + " s.)";
+  set_state(ConnectionState::failed);
+  listener_.on_error(error);
+}
+
 void Session::reconnecting(const Error& cause) {
+  // Said once for each cause, however many attempts an outage takes.
+  bool known = state_ == ConnectionState::reconnecting && cause.kind == outage_.kind &&
+               cause.code == outage_.code && cause.http_status == outage_.http_status;
   set_state(ConnectionState::reconnecting);
-  listener_.on_warning(cause);
-  if (settings_.retry_timeout_ms > 0 && !retry_limit_timer_.armed())
-    retry_limit_timer_.start(worker_, settings_.retry_timeout_ms, [this, cause] {
-      set_state(ConnectionState::failed);
-      listener_.on_error(cause);
-    });
+  outage_ = cause;
+  if (!known) listener_.on_warning(cause);
 }
 
 void Session::on_discovery_failed(Error error) {
@@ -271,7 +285,9 @@ void Session::on_discovery_failed(Error error) {
 }
 
 void Session::media_stopped() {
-  if (!stopped_) discovery_.ask_soon();
+  if (stopped_) return;
+  discovery_.ask_soon();
+  hurry_stream();
 }
 
 // --- the stream document ---------------------------------------------------------------------
@@ -285,14 +301,19 @@ void Session::update_stream() {
     sending = sending || published.sending;
     // One that was live before an outage is coming back: viewers keep waiting for it.
     if (!published.was_sending) continue;
-    const char* media = gst_structure_get_string(
-        gst_caps_get_structure(published.caps.get(), 0), "media");
+    const char* media =
+        gst_structure_get_string(gst_caps_get_structure(published.caps.get(), 0), "media");
     document.tracks.push_back({published.name, media ? media : ""});
   }
   if (document.session_id.empty()) return stream_publisher_->hold();
   if (!sending && !(stream_announced_ && published_.empty())) return;
   stream_announced_ = true;
   stream_publisher_->set(document);
+}
+
+void Session::hurry_stream() {
+  if (stream_publisher_) stream_publisher_->hurry();
+  if (stream_follower_) stream_follower_->hurry();
 }
 
 void Session::on_stream(const StreamDocument& document) {
@@ -303,8 +324,10 @@ void Session::on_stream(const StreamDocument& document) {
     if (wanted.empty() || std::find(wanted.begin(), wanted.end(), track.name) != wanted.end())
       publication.names.push_back(track.name);
   }
-  if (publication.names.empty()) follow({});
-  else follow({publication});
+  if (publication.names.empty())
+    follow({});
+  else
+    follow({publication});
 }
 
 void Session::on_stream_ended() {
@@ -334,30 +357,6 @@ void Session::set_webrtcbin(GstElement* webrtcbin) {
   make_peer();
 }
 
-void Session::fetch_turn() {
-  turn_ = Turn::fetching;
-  IceServersRequest request{kTurnTtlS, ""};
-  info_->generate_ice_servers(
-      settings_.turn_key_id, settings_.turn_key_token, request,
-      [this](Result<std::vector<IceServer>> servers) {
-        if (stopped_) return;
-        turn_ = Turn::ready;
-        turn_servers_.clear();
-        if (servers) {
-          for (const IceServer& server : *servers)
-            for (const std::string& url : server.urls) {
-              std::string uri = turn_uri(url, server.username, server.credential);
-              if (!uri.empty()) turn_servers_.push_back(uri);
-            }
-        } else {
-          Error error = servers.error();
-          error.message = "No TURN credentials: " + error.message;
-          listener_.on_warning(error);
-        }
-        make_peer();
-      });
-}
-
 void Session::make_peer() {
   if (!webrtcbin_ || turn_ == Turn::fetching || peer_) return;
   PeerSettings settings = settings_.peer;
@@ -372,8 +371,10 @@ void Session::make_peer() {
 }
 
 void Session::with_peer(std::function<void()> then) {
-  if (peer_) then();
-  else waiting_for_peer_.push_back(std::move(then));
+  if (peer_)
+    then();
+  else
+    waiting_for_peer_.push_back(std::move(then));
 }
 
 void Session::drop_peer() {
@@ -389,7 +390,8 @@ void Session::drop_peer() {
     published.announced = false;
     published.sending = false;
   }
-  watch_timer_.cancel();
+  connect_timer_.cancel();
+  candidate_pair_ = {};
 }
 
 void Session::webrtcbin_failed(const std::string& what) {
@@ -408,18 +410,19 @@ void Session::resume(GstPad* pad) {
 
 void Session::on_peer_connection(PeerConnection state) {
   if (stopped_) return;
-  note(std::string("> connection ") + (state == PeerConnection::connected  ? "connected"
-                                       : state == PeerConnection::failed ? "failed"
-                                                                         : "connecting"));
+  note(std::string("> connection ") + (state == PeerConnection::connected ? "connected"
+                                       : state == PeerConnection::failed  ? "failed"
+                                                                          : "connecting"));
   peer_connected_ = state == PeerConnection::connected;
   PeerState input = state == PeerConnection::connected ? PeerState::connected
                     : state == PeerConnection::failed  ? PeerState::failed
                                                        : PeerState::connecting;
   if (peer_connected_) {
+    connect_timer_.cancel();
+    connect_attempts_ = 0;
     set_state(ConnectionState::connected);
-    retry_limit_timer_.cancel();
     announce_sendable();
-    watch();
+    watch_peer();
   }
   run(negotiator_.on_connection(input));
 }
@@ -462,96 +465,6 @@ void Session::announce_sendable() {
     published.announced = true;
     listener_.on_sendable(track, published.mid, pad);
   }
-}
-
-// --- the watchdog ----------------------------------------------------------------------------
-
-// webrtcbin never reports a vanished peer, so silence is measured here: what the SFU sends (RTCP
-// about what we send, RTP and sender reports of what we play) must keep coming.
-void Session::watch() {
-  Peer::Received received = peer_->received();
-  heard_rtp_ = received.rtp;
-  heard_packets_ = received.rtp + received.rtcp;
-  heard_at_ = g_get_monotonic_time();
-  sent_packets_ = listener_.packets_sent();
-  watch_timer_.start(worker_, kWatchIntervalMs, [this] { check_peer(); });
-}
-
-void Session::check_peer() {
-  if (stopped_ || !peer_ || !peer_connected_) return;
-  watch_timer_.start(worker_, kWatchIntervalMs, [this] { check_peer(); });
-  listener_.on_watch();
-  Peer::Received received = peer_->received();
-  uint64_t heard = received.rtp + received.rtcp;
-  uint64_t sent = listener_.packets_sent();
-  bool publishing = sent != std::exchange(sent_packets_, sent);
-  bool expecting = publishing || (published_.empty() && !tracks_by_mid_.empty());
-  int64_t now = g_get_monotonic_time();
-  if (received.rtp != std::exchange(heard_rtp_, received.rtp)) wait_timer_.cancel();
-  if (heard != std::exchange(heard_packets_, heard) || !expecting) {
-    heard_at_ = now;
-    if (state_ == ConnectionState::suspect) set_state(ConnectionState::connected);
-    return;
-  }
-  int64_t silent_ms = (now - heard_at_) / 1000;
-  if (silent_ms >= settings_.lost_after_ms) {
-    note("> silent ms=" + std::to_string(silent_ms));
-    Error error;
-    error.kind = ErrorKind::unreachable;
-    error.message = "The SFU has been silent for " + std::to_string(silent_ms / 1000) +
-                    " s; a new connection is being built.";
-    run(negotiator_.on_session_lost(std::move(error)));
-  } else if (silent_ms >= settings_.suspect_after_ms) {
-    if (state_ == ConnectionState::connected) {
-      set_state(ConnectionState::suspect);
-      discovery_.ask_soon();
-      ask_about_session();
-    }
-  }
-}
-
-// A blip of the network must not cost a session, but one that the SFU has lost is not worth
-// waiting for.
-void Session::ask_about_session() {
-  info_->get_session(negotiator_.session_id(),
-                     [this, number = peer_number_](Result<SessionState> state) {
-                       if (stopped_ || number != peer_number_ || state ||
-                           state.error().kind != ErrorKind::gone)
-                         return;
-                       note("> session gone");
-                       run(negotiator_.on_session_lost(state.error()));
-                     });
-}
-
-// A wait is cut short when the network comes back, at most once a second.
-void Session::on_network_changed(bool available) {
-  int64_t now = g_get_monotonic_time();
-  if (stopped_ || !available || !retry_timer_.armed() || now - network_changed_at_ < G_USEC_PER_SEC)
-    return;
-  network_changed_at_ = now;
-  retry_timer_.cancel();
-  note("> network changed");
-  run(negotiator_.on_timer());
-}
-
-// --- the token -------------------------------------------------------------------------------
-
-void Session::renew_token(std::function<void(bool)> then) {
-  waiting_for_token_.push_back(std::move(then));
-  if (waiting_for_token_.size() > 1) return;  // asked already
-  note("> token refused");
-  if (!listener_.on_token_refused()) token_renewed("");
-}
-
-void Session::token_renewed(std::string token) {
-  if (stopped_) return;
-  bool renewed = !token.empty() && token != settings_.api.token;
-  if (renewed) {
-    settings_.api.token = token;
-    api_->set_token(token);
-    info_->set_token(std::move(token));
-  }
-  for (auto& then : std::exchange(waiting_for_token_, {})) then(renewed);
 }
 
 // --- actions ---------------------------------------------------------------------------------
@@ -601,6 +514,7 @@ void Session::perform(const Action& action) {
           [this](const action::NewPeer&) {
             drop_peer();
             api_->cancel_all();
+            hurry_stream();
             if (!settings_.turn_key_id.empty()) fetch_turn();
             listener_.on_new_peer_needed();
           },
@@ -625,9 +539,11 @@ void Session::perform(const Action& action) {
           [this](const action::SetRemote& a) {
             with_peer([this, description = a.description] {
               auto done = feed("remote-set", &Negotiator::on_remote_set);
-              peer_->set_remote(description.type == SdpType::offer, description.sdp,
-                                [this, done](Result<Peer::RemoteResult> result) {
+              bool is_offer = description.type == SdpType::offer;
+              peer_->set_remote(is_offer, description.sdp,
+                                [this, done, is_offer](Result<Peer::RemoteResult> result) {
                                   if (!result) return done(result.error());
+                                  if (!is_offer) limit_connect();
                                   done(Done{});
                                   for (const std::string& mid : result->rejected_mids)
                                     section_rejected(mid);
@@ -638,8 +554,12 @@ void Session::perform(const Action& action) {
             with_peer([this] { peer_->create_answer(feed("answer", &Negotiator::on_answer)); });
           },
           [this](const action::PutAnswer& a) {
+            auto done = feed("answer-put", &Negotiator::on_answer_put);
             api_->renegotiate(a.session_id, {{SdpType::answer, a.sdp}},
-                              feed("answer-put", &Negotiator::on_answer_put));
+                              [this, done](Result<RenegotiateReply> reply) {
+                                if (reply) limit_connect();
+                                done(std::move(reply));
+                              });
           },
           [this](const action::CloseTracks& a) {
             for (const std::string& mid : a.mids) {
@@ -671,9 +591,7 @@ void Session::perform(const Action& action) {
           [this](const action::TrackFailed& a) {
             listener_.on_track_failed(a.track, a.error, a.retrying);
           },
-          [this](const action::Reconnecting& a) {
-            reconnecting(a.cause);
-          },
+          [this](const action::Reconnecting& a) { reconnecting(a.cause); },
           [this](const action::Fail& a) {
             set_state(ConnectionState::failed);
             listener_.on_error(a.error);
@@ -691,9 +609,10 @@ void Session::stop(unsigned timeout_ms, std::function<void()> done) {
   stopped_ = true;
   queue_.clear();
   retry_timer_.cancel();
-  retry_limit_timer_.cancel();
   wait_timer_.cancel();
   watch_timer_.cancel();
+  connect_timer_.cancel();
+  turn_timer_.cancel();
   std::string session_id = negotiator_.session_id();
   std::vector<std::string> mids = negotiator_.open_mids();
   info_->cancel_all();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "api/client.h"
+#include "negotiation/backoff.h"
 #include "negotiation/negotiator.h"
 #include "rtc/peer.h"
 #include "session/discovery.h"
@@ -30,13 +31,15 @@ struct SessionSettings {
   NegotiatorSettings negotiator;
   std::string turn_key_id;
   std::string turn_key_token;
-  StreamSettings stream;                   // the document to keep (sink) or to follow (source)
+  StreamSettings stream;  // the document to keep (sink) or to follow (source)
   bool follow_stream = false;
   std::vector<std::string> stream_tracks;  // names to play of it; empty = all
-  unsigned retry_timeout_ms = 0;    // 0 = for ever
-  unsigned wait_timeout_ms = 0;     // for tracks that do not appear; 0 = for ever
-  unsigned suspect_after_ms = 3000;  // silence of the peer
-  unsigned lost_after_ms = 8000;
+  unsigned retry_timeout_ms = 0;           // 0 = for ever
+  unsigned wait_timeout_ms = 0;            // for tracks that do not appear; 0 = for ever
+  unsigned turn_ttl_s = 24 * 3600;         // of the credentials; a new connection takes new ones
+  unsigned suspect_after_ms = 3000;        // silence of the peer
+  unsigned lost_after_ms = 8000;           // if the API can be asked; else it is the network
+  unsigned expired_after_ms = 25000;       // the SFU keeps a silent session for 30 s
 };
 
 class Session : public std::enable_shared_from_this<Session>,
@@ -65,8 +68,10 @@ class Session : public std::enable_shared_from_this<Session>,
                                        const std::string& session_id) = 0;
     // Asked twice a second while connected: packets given to webrtcbin (sink), ever.
     virtual uint64_t packets_sent() { return 0; }
-    // Twice a second while connected: a look at each track's own media (source).
+    // Twice a second: a look at each track's own media (source).
     virtual void on_watch() {}
+    // The addresses in use have changed.
+    virtual void on_candidate_pair(const Peer::CandidatePair& pair) {}
     // Its media arrives on this blocked pad; call resume(pad) when it is linked.
     virtual void on_remote_pad(TrackId track, GstPad* webrtc_src) = 0;
     // The API refused the token: call token_renewed() soon, from anywhere but inside this call.
@@ -117,12 +122,20 @@ class Session : public std::enable_shared_from_this<Session>,
   void set_state(ConnectionState state);
   void note(std::string line);
   void fetch_turn();
+  void turn_fetched(const std::vector<IceServer>& servers);
+  void turn_failed(const Error& error);
   void reconnecting(const Error& cause);
+  void give_up();
   // Bounds, from now on, the wait for a track to play.
   void wait_for_media();
   void watch();
+  void watch_peer();
   void check_peer();
+  void lost(std::string message);
   void ask_about_session();
+  void look_at_candidates();
+  // Bounds the attempt in hand to reach the SFU's media address.
+  void limit_connect();
   void on_network_changed(bool available);
 
   // A completion that runs only while this session lives and the peer is the one of the call.
@@ -142,6 +155,7 @@ class Session : public std::enable_shared_from_this<Session>,
   void on_stream_missing() override;
   void on_stream_failed(const Error& error, bool retrying) override;
   void update_stream();
+  void hurry_stream();
   // Asks for another token; `then` learns whether there is one.
   void renew_token(std::function<void(bool renewed)> then);
 
@@ -158,17 +172,20 @@ class Session : public std::enable_shared_from_this<Session>,
   std::unique_ptr<StreamPublisher> stream_publisher_;
   std::unique_ptr<StreamFollower> stream_follower_;
   Timer retry_timer_, stop_timer_, watch_timer_, retry_limit_timer_, wait_timer_;
+  Timer connect_timer_, turn_timer_;
   std::unique_ptr<Network> network_;
   // state
-  gref<GstElement> webrtcbin_;       // given, until a Peer is made of it
+  gref<GstElement> webrtcbin_;  // given, until a Peer is made of it
   std::vector<std::function<void()>> waiting_for_peer_;
   std::vector<std::function<void(bool)>> waiting_for_token_;
   enum class Turn { none, fetching, ready } turn_ = Turn::none;
   std::vector<std::string> turn_servers_;
+  Backoff turn_backoff_;
+  Peer::CandidatePair candidate_pair_;
   struct Published {
     std::string name;
     gref<GstCaps> caps;
-    std::string mid;     // "" until its exchange is complete
+    std::string mid;  // "" until its exchange is complete
     bool announced = false;
     bool sending = false;      // packets have left, on this connection
     bool was_sending = false;  // on any
@@ -187,10 +204,16 @@ class Session : public std::enable_shared_from_this<Session>,
   uint64_t heard_packets_ = 0, heard_rtp_ = 0, sent_packets_ = 0;
   int64_t heard_at_ = 0;
   int64_t network_changed_at_ = 0;
+  int64_t confirmed_at_ = 0;      // when the API knew of the session, in this silence
+  int64_t asked_at_ = 0;          // and when it was asked
+  int64_t usual_silence_us_ = 0;  // the longest that was broken, on this connection
+  unsigned ticks_ = 0;
+  unsigned connect_attempts_ = 0;  // in a row without a connection
+  Error outage_;                   // its cause, as last told
   bool stopped_ = false;
   bool stream_announced_ = false;
   int discovery_failures_ = 0;  // in a row
-  unsigned peer_number_ = 0;  // rises with each NewPeer; completions of earlier ones are ignored
+  unsigned peer_number_ = 0;    // rises with each NewPeer; completions of earlier ones are ignored
   std::deque<Action> queue_;
   bool running_ = false;
   std::deque<std::string> history_;

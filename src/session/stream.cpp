@@ -8,9 +8,9 @@ namespace cfr {
 
 namespace {
 
-constexpr unsigned kWaitS = 25;            // asked of the server
-constexpr unsigned kTimeoutMs = 10000;     // beyond it
-constexpr unsigned kPollMs = 1000;         // of a server that does not wait
+constexpr unsigned kWaitS = 25;         // asked of the server
+constexpr unsigned kTimeoutMs = 10000;  // beyond it
+constexpr unsigned kPollMs = 1000;      // of a server that does not wait
 constexpr BackoffSettings kBackoff{250, 5000};
 constexpr std::size_t kMaxDocumentBytes = 64 * 1024;
 
@@ -51,7 +51,15 @@ void StreamPublisher::set(const StreamDocument& document) {
   put();
 }
 
-void StreamPublisher::hold() { wanted_.reset(); }
+void StreamPublisher::hold() {
+  wanted_.reset();
+}
+
+void StreamPublisher::hurry() {
+  if (!call_ && !timer_.armed()) return;
+  call_.reset();
+  put();
+}
 
 void StreamPublisher::put() {
   if (call_ || !wanted_ || wanted_ == there_) return;
@@ -68,8 +76,8 @@ void StreamPublisher::put() {
       backoff_.reset();
       return put();  // it may have changed meanwhile
     }
-    Error error = reply ? error_from_reply(*reply, "publishing the stream document")
-                        : reply.error();
+    Error error =
+        reply ? error_from_reply(*reply, "publishing the stream document") : reply.error();
     if (!passing(error)) return failed_(error, false);
     if (!std::exchange(warned_, true)) failed_(error, true);
     timer_.start(worker_, backoff_.next_ms(error.retry_after_ms), [this] { put(); });
@@ -96,6 +104,12 @@ StreamFollower::StreamFollower(Worker& worker, StreamSettings settings, HttpSend
 
 void StreamFollower::ask_in(unsigned delay_ms) {
   timer_.start(worker_, delay_ms, [this] { ask(); });
+}
+
+void StreamFollower::hurry() {
+  if (g_get_monotonic_time() - asked_at_ < kPollMs * 1000) return;
+  call_.reset();
+  ask_in(0);
 }
 
 void StreamFollower::ask() {
@@ -132,8 +146,10 @@ void StreamFollower::on_reply(Result<HttpReply> reply) {
     if (gone) seen_.reset();
     // Asked again at once where the server holds the question until the document appears.
     ask_in(next_ms);
-    if (gone) listener_.on_stream_ended();
-    else if (say) listener_.on_stream_missing();
+    if (gone)
+      listener_.on_stream_ended();
+    else if (say)
+      listener_.on_stream_missing();
     return;
   } else if (reply->status == 200) {
     auto document = json::read_stream_document(reply->body);

@@ -30,6 +30,8 @@ class StreamPublisher {
   void set(const StreamDocument& document);
   // The publisher's session is gone for now: nothing is sent until the next set().
   void hold();
+  // The network has changed: what is under way may lead nowhere, what waits need not.
+  void hurry();
   // Deletes the document, once, if it was ever put. The caller bounds the time.
   void remove(std::function<void()> done);
 
@@ -61,6 +63,9 @@ class StreamFollower {
     virtual void on_stream_failed(const Error& error, bool retrying) = 0;
   };
   StreamFollower(Worker& worker, StreamSettings settings, HttpSend send, Listener& listener);
+  // Something points to a change, or to a question that waits on a dead connection: asks again. Not
+  // from within a Listener call.
+  void hurry();
 
  private:
   void ask();

@@ -93,7 +93,14 @@ void burn_counter(Pipeline& pipeline, const char* element, unsigned first) {
 GstPadProbeReturn on_frame(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
   auto* self = static_cast<Frames*>(data);
   if (probe->type & GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM) {
-    if (GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(probe)) == GST_EVENT_EOS) ++self->eos_;
+    GstEvent* event = GST_PAD_PROBE_INFO_EVENT(probe);
+    if (GST_EVENT_TYPE(event) == GST_EVENT_EOS) ++self->eos_;
+    if (GST_EVENT_TYPE(event) != GST_EVENT_GAP) return GST_PAD_PROBE_OK;
+    GstClockTime start, duration;
+    gst_event_parse_gap(event, &start, &duration);
+    if (GST_CLOCK_TIME_IS_VALID(self->last_pts_) && start < self->last_pts_) ++self->backwards_;
+    self->last_pts_ = start + duration;
+    ++self->gaps_;
     return GST_PAD_PROBE_OK;
   }
   GstVideoInfo info;
@@ -113,7 +120,10 @@ GstPadProbeReturn on_frame(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
   if (self->count_ > 0) {
     // The counter wraps at 65536.
     unsigned step = (unsigned(counter) - self->last_) & 0xffff;
-    if (step >= 0x8000) ++self->backwards_;
+    if (step >= 0x8000)
+      ++self->backwards_;
+    else if (step > 1)
+      self->missing_ += step - 1;
     if (GST_CLOCK_TIME_IS_VALID(self->last_pts_) && pts < self->last_pts_) ++self->backwards_;
   }
   self->last_pts_ = pts;
@@ -186,8 +196,10 @@ double Tone::frequency() const {
   long first = -1, last = -1, crossings = 0;
   for (std::size_t i = 1; i < samples_.size(); ++i)
     if (samples_[i - 1] < 0 && samples_[i] >= 0) {
-      if (first < 0) first = long(i);
-      else ++crossings;
+      if (first < 0)
+        first = long(i);
+      else
+        ++crossings;
       last = long(i);
     }
   return last > first ? double(crossings) * rate_ / double(last - first) : 0;

@@ -26,6 +26,8 @@ class Frames {
   unsigned unreadable() const { return unreadable_; }
   unsigned last() const { return last_; }
   unsigned backwards() const { return backwards_; }     // counters or timestamps that went back
+  unsigned missing() const { return missing_; }         // counters that were left out
+  unsigned gaps() const { return gaps_; }               // GAP events
   int width() const { return width_; }
   int height() const { return height_; }
   unsigned eos() const { return eos_; }
@@ -34,9 +36,10 @@ class Frames {
   friend GstPadProbeReturn on_frame(GstPad*, GstPadProbeInfo*, gpointer);
   gref<GstPad> pad_;
   gulong probe_ = 0;
-  std::atomic<unsigned> count_{0}, unreadable_{0}, last_{0}, backwards_{0}, eos_{0};
+  std::atomic<unsigned> count_{0}, unreadable_{0}, last_{0}, backwards_{0}, eos_{0}, missing_{0},
+      gaps_{0};
   std::atomic<int> width_{0}, height_{0};
-  GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;
+  GstClockTime last_pts_ = GST_CLOCK_TIME_NONE;  // of a frame, or the end of a gap
 };
 
 // Measures the tone that arrives at an element's sink pad: raw audio, S16LE or F32LE.

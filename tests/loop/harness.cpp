@@ -56,24 +56,36 @@ Reply http(const std::string& method, const std::string& url, const std::string&
 
 // --- the SFU ---------------------------------------------------------------------------------
 
+static std::vector<std::string> place_prefix;
+static std::string place_address = "127.0.0.1";
+
+void Sfu::place(std::vector<std::string> prefix, const std::string& address) {
+  place_prefix = std::move(prefix);
+  place_address = address;
+}
+
 Sfu::Sfu(std::vector<std::string> options, const std::string& secret)
     : options_(std::move(options)), secret_(secret) {
   start(0);
 }
 
 void Sfu::start(unsigned port) {
-  std::vector<std::string> words = {SFU_PATH, "--port", std::to_string(port), "--app-id", "demo"};
+  std::vector<std::string> words = place_prefix;
+  for (std::string word :
+       {std::string(SFU_PATH), std::string("--address"), place_address, std::string("--port"),
+        std::to_string(port), std::string("--app-id"), std::string("demo")})
+    words.push_back(std::move(word));
   words.insert(words.end(), options_.begin(), options_.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   g_auto(GStrv) environment = g_get_environ();
-  environment =
-      g_environ_setenv(environment, "CFREALTIME_APP_SECRET", secret_.c_str(), TRUE);
+  environment = g_environ_setenv(environment, "CFREALTIME_APP_SECRET", secret_.c_str(), TRUE);
   g_autoptr(GError) error = nullptr;
-  if (!g_spawn_async_with_pipes(nullptr, argv.data(), environment,
-                                GSpawnFlags(G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL),
-                                nullptr, nullptr, &pid_, nullptr, &out_, nullptr, &error)) {
+  if (!g_spawn_async_with_pipes(
+          nullptr, argv.data(), environment,
+          GSpawnFlags(G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL | G_SPAWN_SEARCH_PATH),
+          nullptr, nullptr, &pid_, nullptr, &out_, nullptr, &error)) {
     ADD_FAILURE() << "cannot start " << SFU_PATH << ": " << error->message;
     return;
   }
@@ -102,7 +114,9 @@ void Sfu::start(unsigned port) {
   if (!secret_.empty()) g_setenv("CFREALTIME_APP_SECRET", secret_.c_str(), TRUE);
 }
 
-std::string Sfu::base_url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+std::string Sfu::base_url() const {
+  return api_url_.substr(0, api_url_.rfind("/v1"));
+}
 
 unsigned Sfu::count(const std::string& text) const {
   std::string log = requests();
@@ -196,7 +210,9 @@ gref<GstElement> Pipeline::element(const char* name) const {
   return gref<GstElement>::adopt(gst_bin_get_by_name(GST_BIN(pipeline_.get()), name));
 }
 
-void Pipeline::play() { gst_element_set_state(pipeline_.get(), GST_STATE_PLAYING); }
+void Pipeline::play() {
+  gst_element_set_state(pipeline_.get(), GST_STATE_PLAYING);
+}
 
 unsigned Pipeline::stop() {
   gint64 start = g_get_monotonic_time();
@@ -217,8 +233,8 @@ void Pipeline::handle(GstMessage* message) {
       gst_message_parse_warning_details(message, &details);
     }
     g_autofree char* text = details ? gst_structure_to_string(details) : nullptr;
-    list.push_back({error->domain, error->code, error->message, debug ? debug : "",
-                    text ? text : ""});
+    list.push_back(
+        {error->domain, error->code, error->message, debug ? debug : "", text ? text : ""});
   };
   switch (GST_MESSAGE_TYPE(message)) {
     case GST_MESSAGE_ERROR: collect(errors, true); break;
@@ -292,8 +308,12 @@ static unsigned count_entries(const char* folder) {
   return count;
 }
 
-unsigned count_fds() { return count_entries("/proc/self/fd"); }
-unsigned count_threads() { return count_entries("/proc/self/task"); }
+unsigned count_fds() {
+  return count_entries("/proc/self/fd");
+}
+unsigned count_threads() {
+  return count_entries("/proc/self/task");
+}
 
 unsigned resident_kib() {
   std::ifstream status("/proc/self/status");

@@ -21,7 +21,7 @@ unsigned scaled(unsigned ms);
 // Runs the main context of this thread until `done()` or the deadline; true if done.
 bool wait_until(const std::function<bool()>& done, unsigned timeout_ms = 10000);
 
-// One reply of a plain HTTP request to 127.0.0.1, made on the calling thread.
+// One reply of a plain HTTP request, made on the calling thread.
 struct Reply {
   int status = 0;
   std::string body;
@@ -32,6 +32,8 @@ class Sfu {
  public:
   explicit Sfu(std::vector<std::string> options = {}, const std::string& secret = "");
   ~Sfu();  // writes the request log for the validator first
+  // Where SFUs run from now on: words in front of the command, and the address they listen on.
+  static void place(std::vector<std::string> prefix, const std::string& address);
   const std::string& api_url() const { return api_url_; }  // http://127.0.0.1:PORT/v1
   std::string base_url() const;                            // http://127.0.0.1:PORT
   unsigned port() const { return port_; }

@@ -1,0 +1,65 @@
+// A publisher and a player joined by a stream document, whose media must survive what a test does.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+
+#include "loop/content.h"
+#include "loop/harness.h"
+
+namespace cfr::test {
+
+inline constexpr char kPicture[] =
+    "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,"
+    "framerate=30/1 ! identity name=burn ! x264enc tune=zerolatency speed-preset=ultrafast "
+    "key-int-max=300 ! video/x-h264,profile=constrained-baseline ! cfrealtimesink name=s ";
+inline constexpr char kShow[] =
+    " ! video/x-raw ! videoconvert ! video/x-raw,format=I420 ! fakesink name=out sync=false";
+
+// A publisher and a player joined by a stream document.
+struct Stream {
+  explicit Stream(Sfu& sfu)
+      : url(sfu.base_url() + "/streams/cam"),
+        publisher(std::string(kPicture) + "stream-url=" + url),
+        player("cfrealtimesrc name=r stream-url=" + url + kShow),
+        frames(player, "out") {
+    burn_counter(publisher, "burn");
+    auto source = player.element("r");
+    g_signal_connect_swapped(source.get(), "pad-added",
+                             G_CALLBACK(+[](Stream* self, GstPad*) { ++self->pads_added; }), this);
+    g_signal_connect_swapped(source.get(), "pad-removed",
+                             G_CALLBACK(+[](Stream* self, GstPad*) { ++self->pads_removed; }), this);
+  }
+  bool start() {
+    player.play();
+    publisher.play();
+    return flows(30, 20000);
+  }
+  // `n` more frames within the time; both buses are read.
+  bool flows(unsigned n, unsigned timeout_ms) {
+    unsigned from = frames.count();
+    return player.until(
+        [&] {
+          publisher.until([] { return true; }, 0);
+          return frames.count() >= from + n;
+        },
+        timeout_ms);
+  }
+  void expect_unharmed() {
+    EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text << publisher.errors[0].debug;
+    EXPECT_TRUE(player.errors.empty()) << player.errors[0].text << player.errors[0].debug;
+    EXPECT_EQ(frames.backwards(), 0u);
+    EXPECT_EQ(pads_added, 1u);
+    EXPECT_EQ(pads_removed, 0u);
+    EXPECT_EQ(frames.eos(), 0u);
+  }
+
+  std::string url;
+  Pipeline publisher, player;
+  Frames frames;
+  std::atomic<unsigned> pads_added{0}, pads_removed{0};
+};
+
+}  // namespace cfr::test
