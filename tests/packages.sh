@@ -16,7 +16,8 @@ build='g++:g++ meson:meson ninja-build:ninja pkg-config:pkg-config
   gstreamer1.0-x fonts-dejavu-core glib-networking ca-certificates'
 # A window, a loudspeaker, and what reads the debug pages.
 demo='gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio python3:python3'
-tests='libgtest-dev libgmock-dev python3 python3-jsonschema python3-yaml'
+tests='libgtest-dev libgmock-dev python3 python3-jsonschema python3-yaml
+  coturn:turnserver nftables:nft iproute2:ip util-linux'
 browser='chromium nodejs:node npm:npm'
 
 list=no

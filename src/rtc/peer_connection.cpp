@@ -151,6 +151,20 @@ void Peer::State::check_connection() {
   listener_.on_peer_connection(now);
 }
 
+// webrtcbin 1.22 tells the protocol of no relay ("none"); if all servers have the same, it is
+// clear.
+static std::string relay_protocol(const std::vector<std::string>& servers) {
+  std::string protocol;
+  for (const std::string& server : servers) {
+    std::string its = server.rfind("turns:", 0) == 0                      ? "tls"
+                      : server.find("transport=tcp") != std::string::npos ? "tcp"
+                                                                          : "udp";
+    if (!protocol.empty() && its != protocol) return "";
+    protocol = its;
+  }
+  return protocol;
+}
+
 void Peer::State::candidate_pair(Callback<CandidatePair> done) {
   on_pair_.push_back(std::move(done));  // stays on the worker; replies come in order
   webrtc_stats(webrtcbin_.get(), mail_, [weak = weak_from_this()](const WebrtcReply& reply) {
@@ -186,6 +200,8 @@ void Peer::State::candidate_pair(Callback<CandidatePair> done) {
     };
     read("local-candidate-id", pair.local_type, pair.local_address);
     read("remote-candidate-id", pair.remote_type, pair.remote_address);
+    if (pair.local_type == "relay" && pair.protocol == "none")
+      pair.protocol = relay_protocol(self->settings_.turn_servers);
     if (pair.local_address.empty() || pair.remote_address.empty()) {
       Error error;
       error.kind = ErrorKind::peer;

@@ -362,6 +362,7 @@ void Session::make_peer() {
   PeerSettings settings = settings_.peer;
   settings.turn_servers.insert(settings.turn_servers.end(), turn_servers_.begin(),
                                turn_servers_.end());
+  settings.relay_only = settings.relay_only || (prefer_relay_ && !settings.turn_servers.empty());
   peer_ = std::make_unique<Peer>(worker_, webrtcbin_.get(), settings,
                                  static_cast<Peer::Listener&>(*this));
   webrtcbin_.reset();

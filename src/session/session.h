@@ -209,6 +209,9 @@ class Session : public std::enable_shared_from_this<Session>,
   int64_t usual_silence_us_ = 0;  // the longest that was broken, on this connection
   unsigned ticks_ = 0;
   unsigned connect_attempts_ = 0;  // in a row without a connection
+  // libnice uses a relay only after all direct ways have failed, which takes too long where packets
+  // just vanish. So attempts with all ways and with relays alone take turns, from what worked last.
+  bool prefer_relay_ = false;
   Error outage_;                   // its cause, as last told
   bool stopped_ = false;
   bool stream_announced_ = false;

@@ -18,6 +18,7 @@ constexpr unsigned kAskAgainMs = 4000;
 constexpr int64_t kGraceUs = 2 * G_USEC_PER_SEC;
 // After a change of the network a silence is more likely to be the end.
 constexpr unsigned kSuspectAfterChangeMs = 1000;
+constexpr int64_t kGraceAfterChangeUs = G_USEC_PER_SEC;
 // STUN checks are repeated after 0.5, 1.5, 3.5, 7.5 s (libnice, as RFC 8489 has it). Within a short
 // attempt no pause is long, so media is back soon after the network is; a longer one now and then
 // serves those whose way is slow.
@@ -87,7 +88,8 @@ void Session::check_peer() {
   bool confirmed = confirmed_at_ != 0;
   if (!confirmed && (asked_at_ == 0 || now - asked_at_ >= kAskAgainMs * 1000)) ask_about_session();
   bool due = network_changed || silent_ms >= settings_.lost_after_ms;
-  if ((confirmed && due && now - std::max(confirmed_at_, network_changed_at_) >= kGraceUs) ||
+  int64_t grace_us = network_changed ? kGraceAfterChangeUs : kGraceUs;
+  if ((confirmed && due && now - std::max(confirmed_at_, network_changed_at_) >= grace_us) ||
       silent_ms >= settings_.expired_after_ms)
     lost("The SFU has been silent for " + std::to_string(silent_ms / 1000) +
          " s; a new connection is being built.");
@@ -124,6 +126,7 @@ void Session::limit_connect() {
   if (peer_connected_ || !peer_) return;
   unsigned limit_ms = ++connect_attempts_ % kPatientEvery == 0 ? kPatientConnectMs : kConnectMs;
   connect_timer_.start(worker_, limit_ms, [this, limit_ms] {
+    prefer_relay_ = !prefer_relay_;
     lost("The SFU's media address has not answered for " + std::to_string(limit_ms / 1000) +
          " s. If UDP is blocked here, TURN helps (turn-key-id).");
   });
@@ -131,10 +134,11 @@ void Session::limit_connect() {
 
 // A wait is cut short when the network comes back, at most once a second.
 void Session::on_network_changed(bool available) {
-  int64_t now = g_get_monotonic_time();
-  if (stopped_ || !available || now - network_changed_at_ < G_USEC_PER_SEC) return;
+  if (stopped_ || !available) return;
+  int64_t before = std::exchange(network_changed_at_, g_get_monotonic_time());
+  prefer_relay_ = false;
+  if (network_changed_at_ - before < G_USEC_PER_SEC) return;
   note("> network changed");
-  network_changed_at_ = now;
   hurry_stream();
   if (!retry_timer_.armed()) return;
   retry_timer_.cancel();

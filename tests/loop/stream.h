@@ -20,10 +20,11 @@ inline constexpr char kShow[] =
 
 // A publisher and a player joined by a stream document.
 struct Stream {
-  explicit Stream(Sfu& sfu)
+  // `options`: further properties of both elements.
+  explicit Stream(Sfu& sfu, const std::string& options = "")
       : url(sfu.base_url() + "/streams/cam"),
-        publisher(std::string(kPicture) + "stream-url=" + url),
-        player("cfrealtimesrc name=r stream-url=" + url + kShow),
+        publisher(std::string(kPicture) + options + " stream-url=" + url),
+        player("cfrealtimesrc name=r " + options + " stream-url=" + url + kShow),
         frames(player, "out") {
     burn_counter(publisher, "burn");
     auto source = player.element("r");

@@ -110,12 +110,13 @@ bool Network::enter() {
   return the_problem.empty();
 }
 
-void Network::lose(const std::string& match) {
+void Network::lose(const std::string& match, const std::vector<std::string>& spared) {
   // On arrival: a packet dropped on its way out would be an error to who sends it.
   std::string rules =
-      "table inet fault {}\nflush table inet fault\ntable inet fault {\n"
-      " chain in { type filter hook input priority 0; iifname \"cable\" " +
-      (match.empty() ? "" : match + " ") + "drop; }\n}\n";
+      "table inet fault {}\nflush table inet fault\ntable inet fault {\n chain in {\n"
+      "  type filter hook input priority 0;\n  iifname != \"cable\" accept\n";
+  for (const std::string& each : spared) rules += "  " + each + " accept\n";
+  rules += "  " + match + " drop\n }\n}\n";
   run({"nft", "-f", "-"}, rules);
   auto words = there();
   for (const char* word : {"nft", "-f", "-"}) words.push_back(word);

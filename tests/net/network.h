@@ -19,9 +19,9 @@ class Network {
   // Words in front of a command that is to run at the other end of the cable.
   static std::vector<std::string> there();
 
-  // Packets that match (an nftables expression, "" = all) are lost on the cable, in both directions;
-  // replaces what was lost before.
-  static void lose(const std::string& match);
+  // Packets that match (an nftables expression, "" = all) are lost on the cable, in both directions,
+  // but for those that match one of `spared`; replaces what was lost before.
+  static void lose(const std::string& match, const std::vector<std::string>& spared = {});
   static void lose_nothing();
   // Our end gets another address; connections from the old one are dead.
   static void change_address(const char* from, const char* to);
