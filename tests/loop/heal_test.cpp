@@ -32,10 +32,12 @@ TEST(Heal, the_sfu_forgets_all_sessions) {
   ASSERT_TRUE(stream.start());
   std::string before = stream.publisher.string_property("s", "session-id");
   ASSERT_EQ(http("POST", sfu.base_url() + "/debug/restart").status, 200);
-  EXPECT_TRUE(stream.publisher.until([&] {
-    std::string now = stream.publisher.string_property("s", "session-id");
-    return !now.empty() && now != before;
-  }, 20000));
+  EXPECT_TRUE(stream.publisher.until(
+      [&] {
+        std::string now = stream.publisher.string_property("s", "session-id");
+        return !now.empty() && now != before;
+      },
+      20000));
   EXPECT_TRUE(stream.flows(60, 20000));
   stream.expect_unharmed();
 }
@@ -45,8 +47,8 @@ TEST(Heal, the_sfu_crashes_and_comes_back) {
   Stream stream(sfu);
   ASSERT_TRUE(stream.start());
   sfu.kill();
-  EXPECT_TRUE(stream.publisher.until(
-      [&] { return stream.publisher.connection("s") == "suspect"; }, 20000));
+  EXPECT_TRUE(
+      stream.publisher.until([&] { return stream.publisher.connection("s") == "suspect"; }, 20000));
   sfu.restart();
   EXPECT_TRUE(stream.flows(60, 20000));
   stream.expect_unharmed();
@@ -58,12 +60,14 @@ TEST(Heal, the_publisher_transport_dies_silently) {
   ASSERT_TRUE(stream.start());
   std::string session = stream.publisher.string_property("s", "session-id");
   ASSERT_EQ(http("POST", sfu.base_url() + "/debug/kill/" + session).status, 200);
+  EXPECT_TRUE(
+      stream.publisher.until([&] { return stream.publisher.connection("s") == "suspect"; }, 10000));
   EXPECT_TRUE(stream.publisher.until(
-      [&] { return stream.publisher.connection("s") == "suspect"; }, 10000));
-  EXPECT_TRUE(stream.publisher.until([&] {
-    return stream.publisher.connection("s") == "connected" &&
-           stream.publisher.string_property("s", "session-id") != session;
-  }, 20000));
+      [&] {
+        return stream.publisher.connection("s") == "connected" &&
+               stream.publisher.string_property("s", "session-id") != session;
+      },
+      20000));
   EXPECT_TRUE(stream.flows(60, 20000));
   stream.expect_unharmed();
 }
@@ -79,10 +83,10 @@ TEST(Heal, the_player_transport_dies_silently) {
     std::string id = stats.substr(at + 6, 32);
     if (id != publisher) http("POST", sfu.base_url() + "/debug/kill/" + id);
   }
-  EXPECT_TRUE(stream.player.until(
-      [&] { return stream.player.connection("r") == "suspect"; }, 10000));
-  EXPECT_TRUE(stream.player.until(
-      [&] { return stream.player.connection("r") == "connected"; }, 20000));
+  EXPECT_TRUE(
+      stream.player.until([&] { return stream.player.connection("r") == "suspect"; }, 10000));
+  EXPECT_TRUE(
+      stream.player.until([&] { return stream.player.connection("r") == "connected"; }, 20000));
   EXPECT_TRUE(stream.flows(60, 20000));
   stream.expect_unharmed();
 }
@@ -141,9 +145,145 @@ INSTANTIATE_TEST_SUITE_P(
                  R"({"operation":"renegotiate","status":410,"errorCode":"session_error"})"},
         ApiFault{"answer_500", R"({"operation":"renegotiate","status":500})"},
         ApiFault{"question_410", R"({"operation":"session","status":410,"count":3})"},
+        ApiFault{"tracks_10_s_late", R"({"operation":"tracks/new","delayMs":10000})"},
+        ApiFault{"new_session_503_in_a_row",
+                 R"({"operation":"sessions/new","status":503,"count":6})"},
         ApiFault{"stream_503", R"({"operation":"streams","status":503,"count":3})"},
         ApiFault{"stream_lost", R"({"operation":"streams","drop":true,"count":2})"}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// In mid-run: the session has to be rebuilt while the API misbehaves.
+class HealMidRun : public testing::TestWithParam<ApiFault> {};
+
+TEST_P(HealMidRun, recovers) {
+  Sfu sfu;
+  Stream stream(sfu);
+  ASSERT_TRUE(stream.start());
+  fault(sfu, GetParam().json);
+  ASSERT_EQ(http("POST", sfu.base_url() + "/debug/restart").status, 200);
+  std::string before = stream.publisher.string_property("s", "session-id");
+  EXPECT_TRUE(stream.publisher.until(
+      [&] {
+        std::string now = stream.publisher.string_property("s", "session-id");
+        return !now.empty() && now != before;
+      },
+      30000));
+  EXPECT_TRUE(stream.flows(60, 30000));
+  stream.expect_unharmed();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Faults, HealMidRun,
+    testing::Values(
+        ApiFault{"garbage", R"({"operation":"sessions/new","garbage":true,"count":2})"},
+        ApiFault{"tracks_garbage", R"({"operation":"tracks/new","garbage":true,"count":2})"},
+        ApiFault{"server_error_in_a_row", R"({"operation":"sessions/new","status":500,"count":4})"},
+        ApiFault{"too_many_requests",
+                 R"({"operation":"sessions/new","status":429,"retryAfter":2,"count":2})"},
+        ApiFault{"gone_at_each_call", R"({"operation":"tracks/new","status":410,"count":3})"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Heal, ten_players_follow_a_publisher_to_its_new_session) {
+  Sfu sfu;
+  constexpr char kTone[] =
+      "audiotestsrc is-live=true wave=ticks ! cfrealtimesink name=s stream-url=";
+  std::string url = sfu.base_url() + "/streams/cam";
+  std::vector<std::unique_ptr<Pipeline>> players;
+  std::vector<std::unique_ptr<Buffers>> buffers;
+  std::atomic<unsigned> removed{0};
+  for (int i = 0; i < 10; ++i) {
+    players.push_back(std::make_unique<Pipeline>("cfrealtimesrc name=r stream-url=" + url +
+                                                 " ! audio/x-raw ! fakesink name=out sync=false"));
+    buffers.push_back(std::make_unique<Buffers>(*players.back(), "out"));
+    g_signal_connect_swapped(
+        players.back()->element("r").get(), "pad-removed",
+        G_CALLBACK(+[](std::atomic<unsigned>* removed, GstPad*) { ++*removed; }), &removed);
+    players.back()->play();
+  }
+  auto all_play = [&] {
+    std::vector<unsigned> from;
+    for (auto& each : buffers) from.push_back(each->count());
+    return players[0]->until(
+        [&] {
+          for (std::size_t i = 0; i < buffers.size(); ++i)
+            if (buffers[i]->count() < from[i] + 50) return false;
+          return true;
+        },
+        30000);
+  };
+  // It crashes, and its successor finds the document of its predecessor.
+  auto publisher = std::make_unique<Pipeline>(kTone + url);
+  publisher->play();
+  ASSERT_TRUE(all_play());
+  std::string session = publisher->string_property("s", "session-id");
+  http("POST", sfu.base_url() + "/debug/kill/" + session);
+  Pipeline successor(kTone + url);
+  successor.play();
+  EXPECT_TRUE(successor.until([&] { return successor.tracks_live > 0; }));
+  publisher.reset();
+  successor.until([] { return true; }, 0);
+  EXPECT_TRUE(all_play());
+  EXPECT_EQ(removed, 0u);
+  for (auto& player : players) {
+    player->until([] { return true; }, 0);
+    EXPECT_TRUE(player->errors.empty()) << player->errors[0].text;
+    EXPECT_FALSE(player->eos);
+  }
+}
+
+TEST(Heal, a_player_goes_and_comes_back) {
+  Sfu sfu;
+  Stream stream(sfu);
+  ASSERT_TRUE(stream.start());
+  std::string session = stream.publisher.string_property("s", "session-id");
+  EXPECT_LT(stream.player.stop(), scaled(1000));
+  Pipeline other("cfrealtimesrc name=r stream-url=" + stream.url + kShow);
+  Frames frames(other, "out");
+  other.play();
+  EXPECT_TRUE(other.until([&] { return frames.count() >= 30; }));
+  other.stop();
+  EXPECT_EQ(stream.publisher.string_property("s", "session-id"), session);
+  EXPECT_TRUE(stream.publisher.errors.empty() && stream.publisher.warnings.empty());
+}
+
+// The SFU knows the track, but nothing has ever been sent on it.
+TEST(Heal, a_track_that_does_not_start_holds_up_no_other) {
+  Sfu sfu({"--media-wait", "1000"});
+  Pipeline publisher(
+      std::string(kPicture) +
+      "appsrc name=quiet is-live=true format=time "
+      "caps=audio/x-raw,format=S16LE,rate=48000,channels=1,layout=interleaved ! s.audio_0");
+  burn_counter(publisher, "burn");
+  publisher.play();
+  std::string session = publisher.live_session();
+  Pipeline player("cfrealtimesrc name=r tracks=" + session + "/video_0," + session +
+                  "/audio_0 r. ! video/x-raw ! videoconvert ! video/x-raw,format=I420 ! "
+                  "fakesink name=out sync=false async=false r. ! audio/x-raw ! fakesink name=ear "
+                  "sync=false async=false");
+  Frames frames(player, "out");
+  Buffers buffers(player, "ear");
+  player.play();
+  EXPECT_TRUE(player.until([&] { return frames.count() >= 60; }, 20000))
+      << frames.count() << " frames, " << frames.unreadable() << " unreadable";
+  EXPECT_EQ(buffers.count(), 0u);
+  auto source = publisher.element("quiet");
+  GstBuffer* silence = gst_buffer_new_allocate(nullptr, 2 * 480, nullptr);
+  gst_buffer_memset(silence, 0, 0, 2 * 480);
+  EXPECT_TRUE(player.until(
+      [&] {
+        GstClockTime now = gst_element_get_current_running_time(publisher.get());
+        GstBuffer* copy = gst_buffer_copy(silence);
+        GST_BUFFER_PTS(copy) = now;
+        GST_BUFFER_DURATION(copy) = 10 * GST_MSECOND;
+        GstFlowReturn flow;
+        g_signal_emit_by_name(source.get(), "push-buffer", copy, &flow);
+        gst_buffer_unref(copy);
+        return buffers.count() > 0;
+      },
+      20000));
+  gst_buffer_unref(silence);
+  EXPECT_TRUE(player.errors.empty()) << player.errors[0].text;
+}
 
 TEST(Heal, waiting_for_a_publisher_can_be_bounded) {
   Sfu sfu;
