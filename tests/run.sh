@@ -4,9 +4,11 @@
 # counted by test case. Exits 0 only if something passed and nothing failed.
 #
 #   tests/run.sh                   everything
-#   tests/run.sh unit loop         these parts: unit element loop docs browser, and asan, which is
+#   tests/run.sh unit loop         these parts: unit element loop net docs browser; asan, which is
 #                                  unit, element and loop again under the address, leak and
-#                                  undefined-behaviour sanitizers, in a build of its own
+#                                  undefined-behaviour sanitizers; tsan, element and loop under the
+#                                  thread sanitizer; fuzz, a minute for each target; soak, five
+#                                  minutes of random faults (CFREALTIME_SOAK_SECONDS, _SEED)
 #
 # Options: --no-install            trust that all packages are there
 #          --build-dir DIR         instead of build/ (the sanitizers' is DIR-asan)
@@ -28,7 +30,7 @@ while [ $# -gt 0 ]; do
       build=$(cd "$1" && pwd)
       ;;
     -D*) meson_options="$meson_options $1" ;;
-    unit | element | loop | docs | browser | asan) parts="$parts $1" ;;
+    unit | element | loop | net | docs | browser | asan | tsan | fuzz | soak) parts="$parts $1" ;;
     -h | --help)
       sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p'
       exit 0
@@ -40,7 +42,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ -n "$parts" ] || parts='unit element loop docs browser asan'
+[ -n "$parts" ] || parts='unit element loop net docs browser asan tsan fuzz soak'
 wants() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
 
 # Nothing of the caller's world: no registry, settings or secrets of theirs.
@@ -50,7 +52,8 @@ export LC_ALL=C.UTF-8 GIO_USE_PROXY_RESOLVER=dummy GSETTINGS_BACKEND=memory GIO_
 
 if [ "$install" = yes ]; then
   groups=tests
-  wants browser && groups='tests browser'
+  wants browser && groups="$groups browser"
+  wants fuzz && groups="$groups fuzz"
   # shellcheck disable=SC2086
   "$here/packages.sh" $groups
 fi
@@ -100,39 +103,66 @@ run() {
   done
 }
 
-rm -f "$build"/meson-logs/run-*.json "$build"/meson-logs/run-*.junit.xml \
-  "$build"-asan/meson-logs/run-*.json "$build"-asan/meson-logs/run-*.junit.xml
+for dir in "$build" "$build-asan" "$build-tsan"; do
+  rm -f "$dir"/meson-logs/run-*.json "$dir"/meson-logs/run-*.junit.xml
+done
+failed_step() { failed_steps=$((failed_steps + 1)); }
 
-if wants unit || wants element || wants loop || wants docs || wants browser; then
-  if setup "$build"; then
-    plain=
-    for suite in unit element; do wants $suite && plain="$plain $suite"; done
-    [ -z "$plain" ] || run "$build" run-plain "$plain"
-    # Media in real time on two cores: one at a time, so that a deadline means something.
-    wants loop && run "$build" run-loop loop --num-processes 1
-    wants docs && run "$build" run-docs docs --num-processes 1
-    if wants browser; then
-      if "$here/browser/install.sh"; then
-        run "$build" run-browser browser --num-processes 1
-      else
-        failed_steps=$((failed_steps + 1))
-      fi
-    fi
-  else
-    failed_steps=$((failed_steps + 1))
+# Everything is built first, and the soak, which mostly waits, runs beside the sanitizers' builds.
+built=no
+for part in unit element loop net docs browser fuzz soak; do
+  if wants $part; then
+    if setup "$build" -Doptimization=1; then built=yes; else failed_step; fi
+    break
   fi
+done
+soak=
+if [ $built = yes ] && wants soak; then
+  run "$build" run-soak soak >"$build/soak.log" 2>&1 &
+  soak=$!
+fi
+sanitizers='-Doptimization=0 -Ddebug=true -Db_lundef=false -Dexamples=disabled'
+asan=no tsan=no
+# shellcheck disable=SC2086 # words
+if wants asan; then
+  if setup "$build-asan" -Db_sanitize=address,undefined $sanitizers; then asan=yes; else failed_step; fi
+fi
+# shellcheck disable=SC2086 # words
+if wants tsan; then
+  if setup "$build-tsan" -Db_sanitize=thread $sanitizers; then tsan=yes; else failed_step; fi
+fi
+if [ -n "$soak" ]; then
+  wait $soak || true
+  cat "$build/soak.log"
+  [ -s "$build/meson-logs/run-soak.json" ] || failed_step
 fi
 
-if wants asan; then
-  if setup "$build-asan" -Db_sanitize=address,undefined -Db_lundef=false -Dexamples=disabled \
-    -Doptimization=0 -Ddebug=true; then
-    run "$build-asan" run-asan 'unit element' --setup asan
-    run "$build-asan" run-asan-loop loop --setup asan --num-processes 1
-  else
-    failed_steps=$((failed_steps + 1))
+if [ $built = yes ]; then
+  plain=
+  for suite in unit element; do wants $suite && plain="$plain $suite"; done
+  [ -z "$plain" ] || run "$build" run-plain "$plain"
+  # Media in real time on two cores: few at a time, so that a deadline means something.
+  wants loop && run "$build" run-loop loop --num-processes 2
+  # These mostly wait for the end of an outage.
+  wants net && run "$build" run-net net --num-processes 8
+  wants docs && run "$build" run-docs docs --num-processes 1
+  if wants browser; then
+    if "$here/browser/install.sh"; then
+      run "$build" run-browser browser --num-processes 1
+    else
+      failed_step
+    fi
   fi
+  wants fuzz && run "$build" run-fuzz fuzz
+fi
+if [ $asan = yes ]; then
+  run "$build-asan" run-asan 'unit element' --setup asan
+  run "$build-asan" run-asan-loop loop --setup asan --num-processes 2
+fi
+if [ $tsan = yes ]; then
+  run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 2
 fi
 
 step "$(($(date +%s) - started)) s"
 exec /usr/bin/python3 "$here/support/summary.py" --also-failed "$failed_steps" \
-  "$build/meson-logs" "$build-asan/meson-logs"
+  "$build/meson-logs" "$build-asan/meson-logs" "$build-tsan/meson-logs"

@@ -22,12 +22,12 @@ class Frames {
  public:
   Frames(Pipeline& pipeline, const char* element);
   ~Frames();
-  unsigned count() const { return count_; }            // frames with a readable counter
+  unsigned count() const { return count_; }  // frames with a readable counter
   unsigned unreadable() const { return unreadable_; }
   unsigned last() const { return last_; }
-  unsigned backwards() const { return backwards_; }     // counters or timestamps that went back
-  unsigned missing() const { return missing_; }         // counters that were left out
-  unsigned gaps() const { return gaps_; }               // GAP events
+  unsigned backwards() const { return backwards_; }  // counters or timestamps that went back
+  unsigned missing() const { return missing_; }      // counters that were left out
+  unsigned gaps() const { return gaps_; }            // GAP events
   int width() const { return width_; }
   int height() const { return height_; }
   unsigned eos() const { return eos_; }

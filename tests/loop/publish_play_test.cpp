@@ -18,7 +18,9 @@ struct VideoCase {
   const char* encode;  // between the raw picture and the sink
 };
 
-std::string case_name(const testing::TestParamInfo<VideoCase>& info) { return info.param.name; }
+std::string case_name(const testing::TestParamInfo<VideoCase>& info) {
+  return info.param.name;
+}
 
 class PublishVideo : public testing::TestWithParam<VideoCase> {};
 
@@ -112,9 +114,10 @@ TEST(PublishPlay, sends_audio_and_video_of_one_sink) {
   Frames frames(player, "v");
   Tone tone(player, "a");
   player.play();
-  EXPECT_TRUE(player.until([&] {
-    return frames.count() >= 30 && tone.frequency() > 435 && tone.frequency() < 445;
-  }, 15000)) << frames.count() << " frames, " << tone.frequency() << " Hz";
+  EXPECT_TRUE(player.until(
+      [&] { return frames.count() >= 30 && tone.frequency() > 435 && tone.frequency() < 445; },
+      15000))
+      << frames.count() << " frames, " << tone.frequency() << " Hz";
   EXPECT_EQ(frames.backwards(), 0u);
 }
 
@@ -174,8 +177,8 @@ TEST(PublishPlay, a_player_started_first_waits_and_plays) {
 
   auto sink = publisher.element("s");
   g_autoptr(GError) error = nullptr;
-  GstElement* late = gst_parse_bin_from_description(
-      (std::string(kPicture) + "! queue").c_str(), TRUE, &error);
+  GstElement* late =
+      gst_parse_bin_from_description((std::string(kPicture) + "! queue").c_str(), TRUE, &error);
   ASSERT_TRUE(late) << error->message;
   gst_bin_add(GST_BIN(publisher.get()), late);
   burn_counter(publisher, "burn");
@@ -303,7 +306,8 @@ TEST(PublishPlay, a_file_is_published_from_its_beginning) {
   Sfu sfu;
   // Not live: it waits for the connection and then runs at the pace of the clock.
   Pipeline publisher(
-      "videotestsrc num-buffers=150 ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! "
+      "videotestsrc num-buffers=150 ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 "
+      "! "
       "identity name=burn ! vp8enc deadline=1 ! cfrealtimesink name=s");
   burn_counter(publisher, "burn");
   publisher.play();

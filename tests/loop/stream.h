@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdio>
 #include <string>
 
 #include "loop/content.h"
@@ -18,6 +19,11 @@ inline constexpr char kPicture[] =
 inline constexpr char kShow[] =
     " ! video/x-raw ! videoconvert ! video/x-raw,format=I420 ! fakesink name=out sync=false";
 
+inline void measured(const std::string& what, unsigned ms) {
+  printf("[ MEASURED ] %s: media back after %u ms\n", what.c_str(), ms);
+  fflush(stdout);
+}
+
 // A publisher and a player joined by a stream document.
 struct Stream {
   // `options`: further properties of both elements.
@@ -31,7 +37,8 @@ struct Stream {
     g_signal_connect_swapped(source.get(), "pad-added",
                              G_CALLBACK(+[](Stream* self, GstPad*) { ++self->pads_added; }), this);
     g_signal_connect_swapped(source.get(), "pad-removed",
-                             G_CALLBACK(+[](Stream* self, GstPad*) { ++self->pads_removed; }), this);
+                             G_CALLBACK(+[](Stream* self, GstPad*) { ++self->pads_removed; }),
+                             this);
   }
   bool start() {
     player.play();
@@ -47,6 +54,14 @@ struct Stream {
           return frames.count() >= from + n;
         },
         timeout_ms);
+  }
+  // The cause of an outage has ended, `begin` ago. How long it took is printed, for
+  // docs/reliability.md; the bound is far above what is aimed at, since a machine may be slow.
+  void expect_back(const std::string& what, gint64 begin = g_get_monotonic_time()) {
+    EXPECT_TRUE(flows(1, 15000)) << what;
+    measured(what, unsigned((g_get_monotonic_time() - begin) / 1000));
+    EXPECT_TRUE(flows(60, 20000)) << what;
+    expect_unharmed();
   }
   void expect_unharmed() {
     EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text << publisher.errors[0].debug;
