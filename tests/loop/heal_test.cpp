@@ -1,6 +1,9 @@
 // What goes wrong on the way, and that media comes back: the application's pipelines play on, no
 // error is posted, pads stay.
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "loop/content.h"
 #include "loop/harness.h"
@@ -319,6 +322,42 @@ TEST(Heal, a_fresh_token_after_a_refusal) {
   publisher.play();
   EXPECT_FALSE(publisher.live_session().empty());
   g_unsetenv("CFREALTIME_APP_SECRET");
+}
+
+// In mid-run: the session has to be rebuilt, and by then the secret is another one.
+TEST(Heal, a_secret_file_is_read_again_after_a_refusal) {
+  Sfu sfu;  // takes any secret
+  g_autofree char* file = g_build_filename(g_get_tmp_dir(), "cfrealtime-secret-XXXXXX", nullptr);
+  close(g_mkstemp(file));
+  std::ofstream(file) << "first\n";
+  Stream stream(sfu, std::string("app-secret-file=") + file);
+  ASSERT_TRUE(stream.start());
+  std::ofstream(file) << "second\n";
+  fault(sfu, R"({"operation":"sessions/new","status":401,"errorCode":"unauthorized","count":2})");
+  http("POST", sfu.base_url() + "/debug/restart");
+  gint64 cause = g_get_monotonic_time();
+  std::string before = stream.publisher.string_property("s", "session-id");
+  EXPECT_TRUE(stream.publisher.until(
+      [&] {
+        std::string now = stream.publisher.string_property("s", "session-id");
+        return !now.empty() && now != before;
+      },
+      20000));
+  stream.expect_back("all sessions gone, and another secret", cause);
+  unlink(file);
+}
+
+TEST(Heal, a_refusal_that_nothing_can_be_done_about_is_final) {
+  Sfu sfu;
+  Stream stream(sfu);
+  ASSERT_TRUE(stream.start());
+  fault(sfu, R"({"operation":"sessions/new","status":401,"errorCode":"unauthorized","count":-1})");
+  http("POST", sfu.base_url() + "/debug/restart");
+  EXPECT_TRUE(stream.publisher.until_error(20000));
+  ASSERT_EQ(stream.publisher.errors.size(), 1u);
+  EXPECT_EQ(stream.publisher.errors[0].code, GST_RESOURCE_ERROR_NOT_AUTHORIZED)
+      << stream.publisher.errors[0].text;
+  EXPECT_EQ(stream.publisher.connection("s"), "failed");
 }
 
 TEST(Heal, a_hundred_connected_runs_leave_nothing) {
