@@ -33,6 +33,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GstCfRealtimeBase, gst_object_unref)
 
 namespace cfr {
 
+inline constexpr char kDefaultApiUrl[] = "https://rtc.live.cloudflare.com/v1";
+// https://developers.cloudflare.com/realtime/turn/
+inline constexpr char kDefaultStunServer[] = "stun://stun.cloudflare.com:3478";
+
 // Values of the properties; under the object lock.
 struct ElementSettings {
   std::string app_id, app_secret, app_secret_file, api_url, stun_server, tls_ca_file;
@@ -66,6 +70,7 @@ class ElementState : public Session::Listener {
 
   void set_property(guint id, const GValue* value, GParamSpec* pspec);
   void get_property(guint id, GValue* value, GParamSpec* pspec);
+  static void install_properties(GObjectClass* object_class);
 
   // Of the subclass.
   virtual void adjust(SessionSettings& settings) {}  // application thread, at start
@@ -105,9 +110,9 @@ class ElementState : public Session::Listener {
   ElementSettings settings_;
   bool api_url_set_ = false;
   ConnectionState connection_ = ConnectionState::fresh;
-  bool was_connected_ = false;      // since the start
-  unsigned sessions_ = 0;           // since the start
-  std::string session_id_;          // of this element's own session
+  bool was_connected_ = false;  // since the start
+  unsigned sessions_ = 0;       // since the start
+  std::string session_id_;      // of this element's own session
   Peer::CandidatePair candidate_pair_;
   std::shared_ptr<Worker> worker_;  // between start and stop
   unsigned run_ = 0;                // rises with each start and stop
