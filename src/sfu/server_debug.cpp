@@ -104,6 +104,11 @@ std::string SfuServer::Impl::stats() const {
   auto ingress = forwarder->ingress_stats();
   auto egress = forwarder->egress_stats();
   json_builder_begin_object(builder);
+  // Calls that were acted upon, and whose replies a fault holds back.
+  json_builder_set_member_name(builder, "held");
+  json_builder_begin_array(builder);
+  for (const Late& each : late) json_builder_add_string_value(builder, each.call->path.c_str());
+  json_builder_end_array(builder);
   json_builder_set_member_name(builder, "sessions");
   json_builder_begin_array(builder);
   for (const auto& session : state->sessions()) {

@@ -360,27 +360,5 @@ TEST(Heal, a_refusal_that_nothing_can_be_done_about_is_final) {
   EXPECT_EQ(stream.publisher.connection("s"), "failed");
 }
 
-TEST(Heal, a_hundred_connected_runs_leave_nothing) {
-  Sfu sfu;
-  auto cycle = [] {
-    Pipeline publisher("audiotestsrc is-live=true ! cfrealtimesink name=s");
-    publisher.play();
-    std::string session = publisher.live_session();
-    Pipeline player("cfrealtimesrc session-id=" + session +
-                    " ! audio/x-raw ! fakesink name=out sync=false");
-    Buffers buffers(player, "out");
-    player.play();
-    EXPECT_TRUE(player.until([&] { return buffers.count() > 0; }));
-    EXPECT_LT(player.stop(), scaled(1000));
-    EXPECT_LT(publisher.stop(), scaled(1000));
-  };
-  for (int i = 0; i < 10; ++i) cycle();
-  unsigned fds = count_fds(), threads = count_threads(), memory = resident_kib();
-  for (int i = 0; i < 100; ++i) cycle();
-  EXPECT_LE(count_fds(), fds + 4);
-  EXPECT_TRUE(wait_until([&] { return count_threads() <= threads + 3; })) << count_threads();
-  EXPECT_LT(resident_kib(), memory + 40 * 1024) << "from " << memory << " KiB";
-}
-
 }  // namespace
 }  // namespace cfr::test

@@ -113,8 +113,7 @@ TEST_P(TurnWay, carries_media) {
 INSTANTIATE_TEST_SUITE_P(Ways, TurnWay,
                          testing::Values(Way{"udp_relay_only", "udp", false, true},
                                          Way{"tcp_relay_only", "tcp", false, true},
-                                         Way{"udp_to_the_sfu_blocked", "udp", "meta l4proto udp",
-                                             false},
+                                         Way{"udp_to_the_sfu_blocked", "udp", true, false},
                                          Way{"all_udp_blocked", "tcp", true, false}),
                          [](const auto& info) { return std::string(info.param.name); });
 

@@ -1,0 +1,441 @@
+// Every way to end, at every step of a connection's life: it takes no longer than it may, nothing
+// is complained about, nothing is left.
+#include <gtest/gtest.h>
+
+#include "loop/content.h"
+#include "loop/harness.h"
+
+namespace cfr::test {
+namespace {
+
+std::atomic<unsigned> criticals{0};
+
+void count_criticals() {
+  g_log_set_default_handler(
+      [](const gchar* domain, GLogLevelFlags level, const gchar* message, gpointer) {
+        if (!(level & (G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR))) return;
+        ++criticals;
+        fprintf(stderr, "%s-CRITICAL: %s\n", domain ? domain : "", message);
+      },
+      nullptr);
+}
+
+constexpr char kTone[] = "audiotestsrc is-live=true ! cfrealtimesink name=s ";
+constexpr char kHear[] = " ! audio/x-raw ! fakesink name=out sync=false async=false";
+
+enum class Ending { stop, eos, release, change, remove };
+constexpr Ending kSinkEndings[] = {Ending::stop, Ending::eos, Ending::release, Ending::remove};
+constexpr Ending kSrcEndings[] = {Ending::stop, Ending::eos, Ending::change, Ending::remove};
+
+const char* name_of(Ending ending) {
+  switch (ending) {
+    case Ending::stop: return "stopped";
+    case Ending::eos: return "EOS";
+    case Ending::release: return "pads released";
+    case Ending::change: return "another session-id";
+    case Ending::remove: return "element removed";
+  }
+  return "";
+}
+
+// What a case works with.
+struct Stage {
+  Sfu sfu;
+  std::unique_ptr<Pipeline> publisher;  // of a source
+  std::unique_ptr<Pipeline> pipeline;   // with the element that ends
+  std::string publisher_session;
+
+  void fault(const std::string& json) {
+    ASSERT_EQ(http("POST", sfu.base_url() + "/debug/faults", json).status, 200);
+  }
+  // From now on replies to these calls do not come.
+  void hold(const std::string& operation) {
+    fault("{\"operation\":\"" + operation + "\",\"delayMs\":60000,\"count\":-1}");
+  }
+  bool held(const std::string& path_end) {
+    std::string stats = sfu.stats();
+    auto begin = stats.find("\"held\":["), end = stats.find(']', begin);
+    return stats.substr(begin, end - begin).find(path_end + "\"") != std::string::npos;
+  }
+  bool until(const std::function<bool()>& done, unsigned timeout_ms = 15000) {
+    return pipeline->until(done, timeout_ms);
+  }
+  void kill_transport_of(const std::string& session) {
+    http("POST", sfu.base_url() + "/debug/kill/" + session);
+  }
+  std::string own_session(const char* name) {
+    GstStructure* stats = nullptr;
+    g_object_get(pipeline->element(name).get(), "stats", &stats, nullptr);
+    std::string id = gst_structure_get_string(stats, "session-id");
+    gst_structure_free(stats);
+    return id;
+  }
+};
+
+// `begin` brings the element to the step; false if it does not get there.
+struct Step {
+  const char* name;
+  bool (*begin)(Stage&);
+  bool published = false;  // the SFU has a track of ours, which is to be closed
+};
+
+bool live(Stage& stage) {
+  stage.pipeline = std::make_unique<Pipeline>(kTone);
+  stage.pipeline->play();
+  return stage.until([&] { return stage.pipeline->tracks_live > 0; });
+}
+
+bool add_source(Stage& stage, const char* pad) {
+  GstElement* source = gst_element_factory_make("audiotestsrc", nullptr);
+  g_object_set(source, "is-live", TRUE, nullptr);
+  gst_bin_add(GST_BIN(stage.pipeline->get()), source);
+  bool linked = gst_element_link_pads(source, "src", stage.pipeline->element("s").get(), pad);
+  gst_element_sync_state_with_parent(source);
+  return linked;
+}
+
+const Step kSinkSteps[] = {
+    {"just_started",
+     [](Stage& stage) {
+       stage.pipeline = std::make_unique<Pipeline>(kTone);
+       stage.pipeline->play();
+       return true;
+     }},
+    {"session_asked_for",
+     [](Stage& stage) {
+       stage.hold("sessions/new");
+       stage.pipeline = std::make_unique<Pipeline>(kTone);
+       stage.pipeline->play();
+       return stage.until([&] { return stage.held("sessions/new"); });
+     }},
+    {"offer_posted",
+     [](Stage& stage) {
+       stage.hold("tracks/new");
+       stage.pipeline = std::make_unique<Pipeline>(kTone);
+       stage.pipeline->play();
+       return stage.until([&] { return stage.held("tracks/new"); });
+     }},
+    {"answer_received",
+     [](Stage& stage) {
+       stage.pipeline = std::make_unique<Pipeline>(kTone);
+       stage.pipeline->play();
+       return stage.until([&] { return stage.sfu.count("tracks/new") > 0; });
+     },
+     true},
+    {"connecting",
+     [](Stage& stage) {
+       stage.fault(R"({"operation":"tracks/new","delayMs":300})");
+       stage.pipeline = std::make_unique<Pipeline>(kTone);
+       stage.pipeline->play();
+       if (!stage.until([&] { return stage.held("tracks/new"); })) return false;
+       stage.kill_transport_of(stage.own_session("s"));
+       return stage.until([&] { return stage.sfu.count("tracks/new") > 0; }) &&
+              stage.pipeline->connection("s") == "connecting";
+     },
+     true},
+    {"live", live, true},
+    {"adding_a_track",
+     [](Stage& stage) {
+       if (!live(stage)) return false;
+       stage.hold("tracks/new");
+       return add_source(stage, "audio_%u") &&
+              stage.until([&] { return stage.held("tracks/new"); });
+     },
+     true},
+    {"closing_a_track",
+     [](Stage& stage) {
+       if (!live(stage) || !add_source(stage, "audio_7") ||
+           !stage.until([&] { return stage.pipeline->tracks_live > 1; }))
+         return false;
+       stage.hold("tracks/close");
+       auto sink = stage.pipeline->element("s");
+       g_autoptr(GstPad) pad = gst_element_get_static_pad(sink.get(), "audio_7");
+       g_autoptr(GstPad) peer = gst_pad_get_peer(pad);
+       g_autoptr(GstElement) source = gst_pad_get_parent_element(peer);
+       gst_element_set_state(source, GST_STATE_NULL);
+       gst_bin_remove(GST_BIN(stage.pipeline->get()), source);
+       gst_element_release_request_pad(sink.get(), pad);
+       return stage.until([&] { return stage.held("tracks/close"); });
+     }},
+    {"waiting_to_retry",
+     [](Stage& stage) {
+       stage.fault(R"({"operation":"sessions/new","status":503,"retryAfter":30,"count":-1})");
+       stage.pipeline = std::make_unique<Pipeline>(kTone);
+       stage.pipeline->play();
+       return stage.until([&] { return stage.pipeline->connection("s") == "reconnecting"; });
+     }},
+    {"suspect",
+     [](Stage& stage) {
+       if (!live(stage)) return false;
+       stage.kill_transport_of(stage.own_session("s"));
+       return stage.until([&] { return stage.pipeline->connection("s") == "suspect"; });
+     },
+     true},
+    {"reconnecting",
+     [](Stage& stage) {
+       if (!live(stage)) return false;
+       stage.hold("sessions/new");
+       http("POST", stage.sfu.base_url() + "/debug/restart");
+       return stage.until([&] { return stage.held("sessions/new"); });
+     }},
+};
+
+// --- sources ---------------------------------------------------------------------------------
+
+bool publish(Stage& stage) {
+  stage.publisher = std::make_unique<Pipeline>(kTone, "publisher");
+  stage.publisher->play();
+  stage.publisher_session = stage.publisher->live_session();
+  return !stage.publisher_session.empty();
+}
+
+void play(Stage& stage, const std::string& tail = kHear) {
+  stage.pipeline = std::make_unique<Pipeline>(
+      "cfrealtimesrc name=r session-id=" + stage.publisher_session + tail);
+  stage.pipeline->play();
+}
+
+bool playing(Stage& stage) {
+  if (!publish(stage)) return false;
+  play(stage);
+  Buffers buffers(*stage.pipeline, "out");
+  return stage.until([&] { return buffers.count() > 0; });
+}
+
+const Step kSrcSteps[] = {
+    {"just_started",
+     [](Stage& stage) {
+       if (!publish(stage)) return false;
+       play(stage);
+       return true;
+     }},
+    {"tracks_asked_for",
+     [](Stage& stage) {
+       if (!publish(stage)) return false;
+       stage.hold("session");
+       play(stage);
+       return stage.until([&] { return stage.held(stage.publisher_session); });
+     }},
+    {"session_asked_for",
+     [](Stage& stage) {
+       if (!publish(stage)) return false;
+       stage.hold("sessions/new");
+       play(stage);
+       return stage.until([&] { return stage.held("sessions/new"); });
+     }},
+    {"pull_posted",
+     [](Stage& stage) {
+       if (!publish(stage)) return false;
+       stage.hold("tracks/new");
+       play(stage);
+       return stage.until([&] { return stage.held("tracks/new"); });
+     }},
+    {"answer_sent",
+     [](Stage& stage) {
+       if (!publish(stage)) return false;
+       stage.hold("renegotiate");
+       play(stage);
+       return stage.until([&] { return stage.held("renegotiate"); });
+     }},
+    {"connecting",
+     [](Stage& stage) {
+       if (!publish(stage)) return false;
+       stage.fault(R"({"operation":"tracks/new","delayMs":300})");
+       play(stage);
+       if (!stage.until([&] { return stage.held("tracks/new"); })) return false;
+       stage.kill_transport_of(stage.own_session("r"));
+       return stage.until([&] { return stage.sfu.count("renegotiate") > 0; }) &&
+              stage.pipeline->connection("r") == "connecting";
+     }},
+    {"playing", playing},
+    {"pads_not_linked",
+     [](Stage& stage) {
+       if (!publish(stage)) return false;
+       play(stage, "");
+       auto source = stage.pipeline->element("r");
+       return stage.until([&] { return source.get()->numsrcpads > 0; });
+     }},
+    {"waiting_for_the_publisher",
+     [](Stage& stage) {
+       stage.publisher_session = "0123456789abcdef0123456789abcdef";
+       play(stage);
+       return stage.until([&] { return stage.sfu.count(stage.publisher_session) > 0; });
+     }},
+    {"waiting_for_the_stream",
+     [](Stage& stage) {
+       stage.pipeline = std::make_unique<Pipeline>(
+           "cfrealtimesrc name=r stream-url=" + stage.sfu.base_url() + "/streams/none" + kHear);
+       stage.pipeline->play();
+       return stage.until([&] { return stage.sfu.count("/streams/none") > 0; });
+     }},
+    {"suspect",
+     [](Stage& stage) {
+       if (!playing(stage)) return false;
+       stage.kill_transport_of(stage.own_session("r"));
+       return stage.until([&] { return stage.pipeline->connection("r") == "suspect"; });
+     }},
+    {"reconnecting",
+     [](Stage& stage) {
+       if (!playing(stage)) return false;
+       stage.hold("sessions/new");
+       http("POST", stage.sfu.base_url() + "/debug/restart");
+       return stage.until([&] { return stage.held("sessions/new"); });
+     }},
+};
+
+// --- the endings -----------------------------------------------------------------------------
+
+unsigned ms_since(gint64 begin) {
+  return unsigned((g_get_monotonic_time() - begin) / 1000);
+}
+
+void end(Stage& stage, Ending ending, const char* name) {
+  auto element = stage.pipeline->element(name);
+  switch (ending) {
+    case Ending::stop: break;
+    case Ending::eos: {
+      gint64 begin = g_get_monotonic_time();
+      gst_element_send_event(stage.pipeline->get(), gst_event_new_eos());
+      // A source without pads has nobody to tell.
+      if (g_str_equal(name, "s")) {
+        EXPECT_TRUE(stage.pipeline->until_eos(5000));
+        EXPECT_LT(ms_since(begin), scaled(2000));
+      }
+      break;
+    }
+    case Ending::release: {
+      std::vector<gref<GstPad>> pads;
+      for (GList* item = element.get()->sinkpads; item; item = item->next)
+        pads.push_back(gref<GstPad>::ref(GST_PAD(item->data)));
+      gint64 begin = g_get_monotonic_time();
+      for (auto& held : pads) {
+        GstPad* pad = held.get();
+        g_autoptr(GstPad) peer = gst_pad_get_peer(pad);
+        // As applications do it: nothing is pushed while the pad goes.
+        if (peer) {
+          g_autoptr(GstElement) source = gst_pad_get_parent_element(peer);
+          gst_element_set_state(source, GST_STATE_NULL);
+          gst_bin_remove(GST_BIN(stage.pipeline->get()), source);
+        }
+        gst_element_release_request_pad(element.get(), pad);
+      }
+      EXPECT_LT(ms_since(begin), scaled(1000));
+      break;
+    }
+    case Ending::change:
+      g_object_set(element.get(), "session-id", "fedcba9876543210fedcba9876543210", nullptr);
+      break;
+    case Ending::remove: {
+      gint64 begin = g_get_monotonic_time();
+      gst_element_set_locked_state(element.get(), TRUE);
+      gst_element_set_state(element.get(), GST_STATE_NULL);
+      EXPECT_LT(ms_since(begin), scaled(1000));
+      gst_bin_remove(GST_BIN(stage.pipeline->get()), element.get());
+      break;
+    }
+  }
+  element.reset();
+  EXPECT_LT(stage.pipeline->stop(), scaled(1000));
+}
+
+void run(const Step& step, Ending ending, const char* name) {
+  SCOPED_TRACE(name_of(ending));
+  unsigned before = criticals;
+  {
+    Stage stage;
+    ASSERT_TRUE(step.begin(stage)) << "the step was not reached";
+    end(stage, ending, name);
+    // What is downstream of a source that was taken away, or upstream of a sink, may complain.
+    if (ending != Ending::remove)
+      for (const auto& error : stage.pipeline->errors) ADD_FAILURE() << error.text << error.debug;
+    if (step.published) {
+      EXPECT_GE(stage.sfu.count("tracks/close"), 1u);
+    }
+    stage.pipeline.reset();
+    if (stage.publisher) {
+      EXPECT_LT(stage.publisher->stop(), scaled(1000));
+    }
+  }
+  EXPECT_EQ(criticals, before);
+}
+
+class SinkEndings : public testing::TestWithParam<Step> {};
+class SrcEndings : public testing::TestWithParam<Step> {};
+
+template <std::size_t N>
+void run_all(const Step& step, const Ending (&endings)[N], const char* name) {
+  count_criticals();
+  run(step, endings[0], name);  // what is made once a process is there
+  unsigned fds = count_fds(), threads = count_threads();
+  for (Ending ending : endings) run(step, ending, name);
+  EXPECT_TRUE(wait_until([&] { return count_threads() <= threads + 2; }))
+      << threads << " threads before, now " << count_threads();
+  // A webrtcbin that was replaced ends in a thread of its own.
+  EXPECT_TRUE(wait_until([&] { return count_fds() <= fds + 3; }))
+      << fds << " descriptors before, now " << count_fds();
+}
+
+TEST_P(SinkEndings, are_bounded) {
+  run_all(GetParam(), kSinkEndings, "s");
+}
+TEST_P(SrcEndings, are_bounded) {
+  run_all(GetParam(), kSrcEndings, "r");
+}
+
+auto named = [](const auto& info) { return std::string(info.param.name); };
+INSTANTIATE_TEST_SUITE_P(Steps, SinkEndings, testing::ValuesIn(kSinkSteps), named);
+INSTANTIATE_TEST_SUITE_P(Steps, SrcEndings, testing::ValuesIn(kSrcSteps), named);
+
+TEST(Endings, eos_of_one_pad_ends_that_track_alone) {
+  Sfu sfu;
+  Pipeline publisher(
+      "audiotestsrc is-live=true freq=440 ! audio/x-raw,rate=48000 ! cfrealtimesink name=s "
+      "audiotestsrc name=other is-live=true ! s.audio_5");
+  publisher.play();
+  std::string session = publisher.live_session("s", 2);
+  ASSERT_FALSE(session.empty());
+  Pipeline player("cfrealtimesrc name=r tracks=" + session +
+                  "/audio_0 ! audio/x-raw ! audioconvert ! audioresample ! "
+                  "audio/x-raw,format=S16LE,rate=48000,channels=1 ! fakesink name=out sync=false");
+  Tone tone(player, "out");
+  player.play();
+  ASSERT_TRUE(player.until([&] { return tone.frequency() > 435 && tone.frequency() < 445; }));
+  auto other = publisher.element("other");
+  g_autoptr(GstPad) pad = gst_element_get_static_pad(other.get(), "src");
+  g_autoptr(GstPad) peer = gst_pad_get_peer(pad);
+  gst_element_send_event(other.get(), gst_event_new_eos());
+  EXPECT_TRUE(publisher.until([&] { return publisher.tracks_closed == 1; }));
+  Buffers buffers(player, "out");
+  EXPECT_TRUE(player.until([&] { return buffers.count() > 100; }));
+  EXPECT_GT(tone.frequency(), 435);
+  EXPECT_LT(tone.frequency(), 445);
+  EXPECT_FALSE(publisher.eos);
+  EXPECT_EQ(publisher.connection("s"), "connected");
+}
+
+TEST(Endings, two_hundred_connected_runs_leave_nothing) {
+  Sfu sfu;
+  auto cycle = [] {
+    Pipeline publisher(kTone);
+    publisher.play();
+    std::string session = publisher.live_session();
+    Pipeline player("cfrealtimesrc session-id=" + session + kHear);
+    Buffers buffers(player, "out");
+    player.play();
+    EXPECT_TRUE(player.until([&] { return buffers.count() > 0; }));
+    EXPECT_LT(player.stop(), scaled(1000));
+    EXPECT_LT(publisher.stop(), scaled(1000));
+  };
+  for (int i = 0; i < 10; ++i) cycle();
+  unsigned fds = count_fds(), threads = count_threads(), memory = resident_kib();
+  for (int i = 0; i < 200; ++i) cycle();
+  EXPECT_LE(count_fds(), fds + 4);
+  EXPECT_TRUE(wait_until([&] { return count_threads() <= threads + 3; })) << count_threads();
+  // Under a sanitizer freed memory is kept for a while.
+  if (scaled(1) == 1) {
+    EXPECT_LT(resident_kib(), memory + 40 * 1024) << "from " << memory << " KiB";
+  }
+}
+
+}  // namespace
+}  // namespace cfr::test
