@@ -97,12 +97,17 @@ GstBuffer* RtpInput::rewrite(GstBuffer* packet) const {
   const gsize header = kFixedHeader + (got ? head[0] & 0x0f : 0) * 4;
   const bool extended = got && (head[0] & 0x10);
   gsize payload = header + (extended ? 4 : 0);
-  if (got < payload || head[0] >> 6 != 2) {
+  // The second byte of RTCP is within this range, that of RTP is not (RFC 5761, section 4).
+  const bool rtcp = got > 1 && head[1] >= 192 && head[1] <= 223;
+  if (got < payload || head[0] >> 6 != 2 || rtcp) {
     gst_buffer_unref(packet);
     return nullptr;
   }
   if (extended) payload += GST_READ_UINT16_BE(head + header + 2) * 4;
-  if (payload > size) {
+  guint8 padding = 0;
+  const bool padded = head[0] & 0x20;
+  if (padded) gst_buffer_extract(packet, size - 1, &padding, 1);
+  if (payload > size || (padded && (padding == 0 || payload + padding > size))) {
     gst_buffer_unref(packet);
     return nullptr;
   }
