@@ -55,14 +55,8 @@ static void write_in_the_sfu(const uint8_t* data, size_t size) {
     }
 }
 
-extern "C" __attribute__((weak)) void __lsan_disable();
-extern "C" __attribute__((weak)) void __lsan_enable();
-
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  // GLib leaks its tables of names when they grow.
-  if (__lsan_disable) __lsan_disable();
   gst_init(nullptr, nullptr);
-  if (__lsan_enable) __lsan_enable();
   return 0;
 }
 
