@@ -1,6 +1,11 @@
 // Peer's transport side: settings of webrtcbin and its ICE agent, connection state, statistics.
 #include <gst/gst.h>
 
+#include <mutex>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "rtc/peer_state.h"
 
 #define GST_CAT_DEFAULT peer_debug()
@@ -39,6 +44,27 @@ void on_new_transceiver(GstElement*, GstWebRTCRTPTransceiver* transceiver, gpoin
 
 struct Null {};
 
+// webrtcbin and its ICE library log the URI of a TURN server, password and all, while they take it.
+// For that moment their log is off, for the whole process: categories know no smaller unit.
+bool add_turn_server(GstElement* bin, const std::string& uri) {
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
+  std::vector<std::pair<GstDebugCategory*, GstDebugLevel>> quiet;
+  GSList* all = gst_debug_get_all_categories();
+  for (GSList* item = all; item; item = item->next) {
+    auto* category = static_cast<GstDebugCategory*>(item->data);
+    const std::string_view name = gst_debug_category_get_name(category);
+    if (name != "webrtcbin" && name != "webrtcnice") continue;
+    quiet.emplace_back(category, gst_debug_category_get_threshold(category));
+    gst_debug_category_set_threshold(category, GST_LEVEL_NONE);
+  }
+  g_slist_free(all);
+  gboolean added = FALSE;
+  g_signal_emit_by_name(bin, "add-turn-server", uri.c_str(), &added);
+  for (auto [category, level] : quiet) gst_debug_category_set_threshold(category, level);
+  return added;
+}
+
 }  // namespace
 
 void Peer::State::configure() {
@@ -51,10 +77,8 @@ void Peer::State::configure() {
   if (!settings_.stun_server.empty())
     g_object_set(bin, "stun-server", settings_.stun_server.c_str(), nullptr);
   for (const std::string& server : settings_.turn_servers) {
-    gboolean added = FALSE;
-    g_signal_emit_by_name(bin, "add-turn-server", server.c_str(), &added);
-    // the URI holds a password: not logged
-    if (!added) GST_WARNING_OBJECT(bin, "a TURN server was refused; is its URI well-formed?");
+    if (!add_turn_server(bin, server))
+      GST_WARNING_OBJECT(bin, "a TURN server was refused; is its URI well-formed?");
   }
 
   const gref<GObject> ice = object_property(bin, "ice-agent");

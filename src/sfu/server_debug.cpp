@@ -45,13 +45,29 @@ static std::string take(JsonBuilder* builder) {
 }
 
 // A body as JSON if it is JSON, else as text; left out if there was none.
+// TURN passwords that the API has given out stay out of the record.
+static void redact(JsonNode* node) {
+  if (JSON_NODE_HOLDS_ARRAY(node)) {
+    auto each = [](JsonArray*, guint, JsonNode* element, gpointer) { redact(element); };
+    json_array_foreach_element(json_node_get_array(node), each, nullptr);
+  } else if (JSON_NODE_HOLDS_OBJECT(node)) {
+    JsonObject* object = json_node_get_object(node);
+    if (json_object_has_member(object, "credential"))
+      json_object_set_string_member(object, "credential", "(redacted)");
+    auto each = [](JsonObject*, const gchar*, JsonNode* member, gpointer) { redact(member); };
+    json_object_foreach_member(object, each, nullptr);
+  }
+}
+
 static void add_body(JsonBuilder* builder, const char* name, const std::string& body) {
   if (body.empty()) return;
   json_builder_set_member_name(builder, name);
   g_autoptr(JsonParser) parser = json_parser_new();
   if (json_parser_load_from_data(parser, body.data(), gssize(body.size()), nullptr) &&
       json_parser_get_root(parser)) {
-    json_builder_add_value(builder, json_parser_steal_root(parser));
+    JsonNode* root = json_parser_steal_root(parser);
+    redact(root);
+    json_builder_add_value(builder, root);
   } else {
     g_autofree char* text = g_utf8_make_valid(body.data(), gssize(body.size()));
     json_builder_add_string_value(builder, text);
