@@ -328,7 +328,7 @@ void ElementState::stopped() {
     }
   }
   if (webrtcbin_) {
-    gst_element_set_state(webrtcbin_.get(), GST_STATE_NULL);
+    dispose_webrtcbin(webrtcbin_.get());
     gst_bin_remove(bin(), webrtcbin_.get());
     webrtcbin_.reset();
   }
@@ -385,7 +385,7 @@ void ElementState::on_new_peer_needed() {
     GST_STATE_UNLOCK(element_);
     if (fresh) post([fresh](Session& session) { session.set_webrtcbin(fresh.get()); });
     // Outside the lock: should webrtcbin hang here, only this thread does.
-    if (old) gst_element_set_state(old.get(), GST_STATE_NULL);
+    if (old) dispose_webrtcbin(old.get());
   });
 }
 

@@ -96,7 +96,7 @@ run() {
     set -- "$@" --suite "$suite"
   done
   # What passed and failed is read from the log.
-  meson test -C "$dir" --no-rebuild --logbase "$name" "$@" || true
+  ${meson:-meson} test -C "$dir" --no-rebuild --logbase "$name" "$@" || true
   for log in "$dir/meson-logs/$name"*.json; do
     # A suite without a test has not been run.
     [ -s "$log" ] || failed_steps=$((failed_steps + 1))
@@ -108,11 +108,12 @@ for dir in "$build" "$build-asan" "$build-tsan"; do
 done
 failed_step() { failed_steps=$((failed_steps + 1)); }
 
-# Everything is built first, and the soak, which mostly waits, runs beside the sanitizers' builds.
+# Everything is built first, and the soak, which mostly waits, runs beside the sanitizers' builds;
+# fuzzing takes what the plain suites leave of the processors.
 built=no
 for part in unit element loop net docs browser fuzz soak; do
   if wants $part; then
-    if setup "$build" -Doptimization=1; then built=yes; else failed_step; fi
+    if setup "$build" -Doptimization=0; then built=yes; else failed_step; fi
     break
   fi
 done
@@ -137,12 +138,16 @@ if [ -n "$soak" ]; then
   [ -s "$build/meson-logs/run-soak.json" ] || failed_step
 fi
 
+fuzz=
+if [ $built = yes ] && wants fuzz; then
+  meson='nice -n 19 meson' run "$build" run-fuzz fuzz >"$build/fuzz.log" 2>&1 &
+  fuzz=$!
+fi
 if [ $built = yes ]; then
   plain=
   for suite in unit element; do wants $suite && plain="$plain $suite"; done
   [ -z "$plain" ] || run "$build" run-plain "$plain"
-  # Media in real time on two cores: few at a time, so that a deadline means something.
-  wants loop && run "$build" run-loop loop --num-processes 2
+  wants loop && run "$build" run-loop loop --num-processes 3
   # These mostly wait for the end of an outage.
   wants net && run "$build" run-net net --num-processes 8
   wants docs && run "$build" run-docs docs --num-processes 1
@@ -153,14 +158,18 @@ if [ $built = yes ]; then
       failed_step
     fi
   fi
-  wants fuzz && run "$build" run-fuzz fuzz
+fi
+if [ -n "$fuzz" ]; then
+  wait $fuzz || true
+  cat "$build/fuzz.log"
+  [ -s "$build/meson-logs/run-fuzz.json" ] || failed_step
 fi
 if [ $asan = yes ]; then
   run "$build-asan" run-asan 'unit element' --setup asan
-  run "$build-asan" run-asan-loop loop --setup asan --num-processes 2
+  run "$build-asan" run-asan-loop loop --setup asan --num-processes 3
 fi
 if [ $tsan = yes ]; then
-  run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 2
+  run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 3
 fi
 
 step "$(($(date +%s) - started)) s"

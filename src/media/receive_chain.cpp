@@ -18,6 +18,7 @@ namespace {
 
 constexpr gint64 kAskAgainUs =
     G_USEC_PER_SEC;                  // SFUs limit key frame requests to about one a second
+constexpr GstClockTime kGapMargin = 500 * GST_MSECOND;
 constexpr int kHopelessErrors = 50;  // of a decoder that has not shown anything yet
 
 Error peer_error(std::string message) {
@@ -535,8 +536,10 @@ void ReceiveChain::State::send_gap() {
     std::lock_guard lock(mutex);
     latency = min_latency;
   }
+  // What comes from now on is not older than this, unless the jitter buffer is late.
+  latency += kGapMargin;
   if (now < latency) return;
-  now -= latency;  // what comes from now on is not older
+  now -= latency;
   // The first look after a packet marks where the silence begins.
   bool begins = seen != gap_seen;
   GstClockTime from = std::exchange(gap_end, now);

@@ -98,6 +98,10 @@ class Peer {
   std::shared_ptr<State> state_;
 };
 
+// Sets a webrtcbin to NULL, once its Peer was closed, and frees what 1.22 would keep for good. For
+// the thread that owns the element; waits for webrtcbin's own thread.
+void dispose_webrtcbin(GstElement* webrtcbin);
+
 // Starts, in a thread of its own, what DTLS needs once per process (the certificate, ~0.2 s).
 // Returns at once; any thread; cheap when called again.
 void warm_up_dtls();

@@ -16,12 +16,6 @@ namespace {
 
 using Link = Peer::State::Link;
 
-gref<GObject> object_property(gpointer object, const char* name) {
-  GObject* value = nullptr;
-  g_object_get(object, name, &value, nullptr);
-  return gref<GObject>::adopt(value);
-}
-
 void on_ice_candidate(GstElement*, guint, gchar* candidate, gpointer data) {
   static_cast<Link*>(data)->post(
       [text = std::string(candidate)](Peer::State& self) { self.on_candidate(text); });

@@ -137,4 +137,10 @@ struct Peer::State : std::enable_shared_from_this<Peer::State> {
 
 GstDebugCategory* peer_debug();  // "cfrealtime"
 
+inline gref<GObject> object_property(gpointer object, const char* name) {
+  GObject* value = nullptr;
+  g_object_get(object, name, &value, nullptr);
+  return gref<GObject>::adopt(value);
+}
+
 }  // namespace cfr

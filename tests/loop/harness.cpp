@@ -81,6 +81,9 @@ void Sfu::start(unsigned port) {
   argv.push_back(nullptr);
   g_auto(GStrv) environment = g_get_environ();
   environment = g_environ_setenv(environment, "CFREALTIME_APP_SECRET", secret_.c_str(), TRUE);
+  // of a build with the address sanitizer
+  if (const char* options = g_getenv("CFREALTIME_SFU_ASAN_OPTIONS"))
+    environment = g_environ_setenv(environment, "ASAN_OPTIONS", options, TRUE);
   g_autoptr(GError) error = nullptr;
   if (!g_spawn_async_with_pipes(
           nullptr, argv.data(), environment,
@@ -150,6 +153,11 @@ void Sfu::kill() {
 void Sfu::restart() {
   kill();
   start(port_);
+}
+
+void Sfu::restart(const std::string& secret) {
+  secret_ = secret;
+  restart();
 }
 
 Sfu::~Sfu() {

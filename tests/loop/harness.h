@@ -43,6 +43,7 @@ class Sfu {
   unsigned count(const std::string& text) const;
   void kill();     // at once, as a crash
   void restart();  // on the same port, with nothing remembered
+  void restart(const std::string& secret);
 
  private:
   void start(unsigned port);
