@@ -145,7 +145,8 @@ void ElementState::install_properties(GObjectClass* object_class) {
       object_class, PROP_APP_SECRET_FILE,
       g_param_spec_string("app-secret-file", "App secret file",
                           "File that holds the app secret and nothing else (white space around it "
-                          "is ignored); read when the element starts",
+                          "is ignored); read when the element starts, and again when the secret "
+                          "is refused",
                           nullptr, rw));
   g_object_class_install_property(
       object_class, PROP_API_URL,
