@@ -2,6 +2,7 @@
 
 #include <gst/video/video.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "media/chain_bin.h"
@@ -68,12 +69,15 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   std::atomic<bool> filling{false};  // a gap
   uint64_t gap_seen = 0;  // packets when the silence began; with gap_end, by fill_gap alone
   GstClockTime gap_end = 0;
+  // Positions in the segment: of what has come out last, and the end of the last gap.
+  std::atomic<GstClockTime> out_position{0}, out_floor{0};
   std::atomic<gint64> asked_us{0};
   std::atomic<guint32> wish{0};  // seqnum of the last request from downstream
 
   bool build(std::string* problem);
   void clear();
-  void watch_start();
+  void watch_output();
+  void on_output(GstPadProbeInfo* info);
   void watch_depayloader(GstElement* depayloader);
   void ask_key_frame();
   void ask_again();
@@ -303,7 +307,7 @@ bool ReceiveChain::State::build(std::string* problem) {
   flowed = false;
   errors = 0;
   g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
-  watch_start();
+  watch_output();
   gst_ghost_pad_set_target(GST_GHOST_PAD(src), last);
   for (auto element = inside.rbegin(); element != inside.rend(); ++element)
     gst_element_sync_state_with_parent(*element);
@@ -319,15 +323,32 @@ void ReceiveChain::unconfigure() {
   s.edge->asking = false;
 }
 
-void ReceiveChain::State::watch_start() {
+void ReceiveChain::State::watch_output() {
   g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
   gst_pad_add_probe(
       last, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
-      [](GstPad*, GstPadProbeInfo*, gpointer data) {
-        if (auto state = Weak<State>::lock(data)) state->flowed = true;
-        return GST_PAD_PROBE_REMOVE;
+      [](GstPad*, GstPadProbeInfo* info, gpointer data) {
+        if (auto state = Weak<State>::lock(data)) state->on_output(info);
+        return GST_PAD_PROBE_OK;
       },
       Weak<State>::make(shared_from_this()), Weak<State>::free);
+}
+
+// Time does not go back behind a gap that was announced, however late the machine is.
+void ReceiveChain::State::on_output(GstPadProbeInfo* info) {
+  flowed.store(true, std::memory_order_relaxed);
+  if (!(GST_PAD_PROBE_INFO_TYPE(info) & GST_PAD_PROBE_TYPE_BUFFER)) return;
+  GstBuffer* buffer = GST_PAD_PROBE_INFO_BUFFER(info);
+  GstClockTime position = GST_BUFFER_PTS(buffer);
+  if (!GST_CLOCK_TIME_IS_VALID(position)) return;
+  const GstClockTime floor = out_floor.load(std::memory_order_relaxed);
+  if (position < floor) {
+    buffer = gst_buffer_make_writable(buffer);
+    GST_BUFFER_PTS(buffer) = position = floor;
+    if (GST_BUFFER_DTS_IS_VALID(buffer)) GST_BUFFER_DTS(buffer) = floor;
+    GST_PAD_PROBE_INFO_DATA(info) = buffer;
+  }
+  out_position.store(position, std::memory_order_relaxed);
 }
 
 // Nothing but key frames passes until one has come; and nothing without content.
@@ -549,9 +570,14 @@ void ReceiveChain::State::send_gap() {
   if (!sticky) return;
   const GstSegment* segment;
   gst_event_parse_segment(sticky, &segment);
-  guint64 start = gst_segment_position_from_running_time(segment, GST_FORMAT_TIME, from);
-  if (start == GST_CLOCK_TIME_NONE) return;
-  gst_pad_push_event(src, gst_event_new_gap(start, now - from));
+  GstClockTime start = gst_segment_position_from_running_time(segment, GST_FORMAT_TIME, from);
+  const GstClockTime end = gst_segment_position_from_running_time(segment, GST_FORMAT_TIME, now);
+  if (!GST_CLOCK_TIME_IS_VALID(start) || !GST_CLOCK_TIME_IS_VALID(end)) return;
+  // A slow decoder may have given more meanwhile.
+  start = std::max(start, out_position.load(std::memory_order_relaxed));
+  if (start >= end) return;
+  out_floor = end;
+  gst_pad_push_event(src, gst_event_new_gap(start, end - start));
 }
 
 void ReceiveChain::end() {

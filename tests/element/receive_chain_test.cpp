@@ -295,6 +295,59 @@ TEST(Output, LatencyIsSmallAndStaysKnownWithoutAPeer) {
   EXPECT_EQ(with, without);
 }
 
+// A jitter buffer that was held up gives packets older than the gap that was announced meanwhile.
+TEST(Output, TimeDoesNotGoBackBehindAGap) {
+  Rig rig(MediaKind::audio, "audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! mulawenc");
+  rig.receive(
+      *codec_by_rtp_name("PCMU"),
+      "audioconvert ! audio/x-raw,format=S16LE,channels=1 ! fakesink sync=false async=false");
+  std::atomic<bool> late{false};
+  std::atomic<GstClockTime> end{0}, earliest{0};
+  std::atomic<int> after{0};
+  struct Watch {
+    std::atomic<GstClockTime>&end, &earliest;
+    std::atomic<int>& after;
+  } watch{end, earliest, after};
+  gst_pad_add_probe(
+      rig.output.get(),
+      GstPadProbeType(GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM | GST_PAD_PROBE_TYPE_BUFFER),
+      [](GstPad*, GstPadProbeInfo* info, gpointer data) {
+        auto& watch = *static_cast<Watch*>(data);
+        if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
+          if (!watch.end) return GST_PAD_PROBE_OK;
+          if (watch.after++ == 0) watch.earliest = GST_BUFFER_PTS(GST_PAD_PROBE_INFO_BUFFER(info));
+        } else if (GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(info)) == GST_EVENT_GAP) {
+          GstClockTime start, duration;
+          gst_event_parse_gap(GST_PAD_PROBE_INFO_EVENT(info), &start, &duration);
+          watch.end = start + duration;
+        }
+        return GST_PAD_PROBE_OK;
+      },
+      &watch, nullptr);
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  rig.peer->change = [&](GstBuffer* buffer) {
+    if (late) {
+      buffer = gst_buffer_make_writable(buffer);
+      GST_BUFFER_PTS(buffer) -= std::min<GstClockTime>(GST_BUFFER_PTS(buffer), 2 * GST_SECOND);
+    }
+    return buffer;
+  };
+  rig.connect();
+  ASSERT_TRUE(rig.wait([&] { return rig.samples().size() > 2000; }));
+  rig.peer->lose = 1 << 20;
+  auto announced = [&] { return end > 0; };
+  for (int looks = 0; looks < 500 && !announced(); ++looks) {
+    rig.receiver->fill_gap();
+    rig.signal.wait(announced, std::chrono::milliseconds(20));
+  }
+  ASSERT_TRUE(announced());
+  late = true;
+  rig.peer->lose = 0;
+  ASSERT_TRUE(rig.wait([&] { return after > 10; }));
+  EXPECT_GE(earliest, end) << "the first buffer after the gap lies before its end";
+}
+
 TEST(Output, UnlinkedCostsNothingAndCanBecomeAnythingLater) {
   Rig rig(MediaKind::video, kPicture + "identity");
   rig.receive(*codec_by_rtp_name("H264"));
