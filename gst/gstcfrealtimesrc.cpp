@@ -84,6 +84,7 @@ class SrcState : public cfr::ElementState {
   std::vector<cfr::Publication> publications(std::string* problem);
   void expose(const TrackRef& track, const cfr::Codec& codec, cfr::gref<GstPad> webrtc_src);
   void configure(const TrackRef& track, bool link_made);
+  void unusable(const std::weak_ptr<SrcTrack>& weak, cfr::Error error);
   void remove(const TrackRef& track, bool with_eos);
   void resume(const cfr::gref<GstPad>& webrtc_src);
 
@@ -314,6 +315,9 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
   auto chain = std::make_shared<ReceiveChain>(codec, nullptr);
   // The same wherever this publication is played.
   chain->set_stream_id("cfrealtime/" + track->session_id + "/" + track->name);
+  chain->set_on_error([this, weak = std::weak_ptr<SrcTrack>(track)](cfr::Error error) {
+    unusable(weak, std::move(error));
+  });
   gst_bin_add(bin(), chain->bin());
   gst_element_sync_state_with_parent(chain->bin());
   g_autoptr(GstPad) target = gst_element_get_static_pad(chain->bin(), "src");
@@ -389,7 +393,19 @@ void SrcState::configure(const TrackRef& track, bool link_made) {
   if (!link_made) return chain->unconfigure();
   g_autoptr(GstCaps) accepted = gst_pad_peer_query_caps(pad.get(), nullptr);
   auto output = chain->configure(accepted);
-  if (!output) post_error(output.error(), false);
+  if (!output) unusable(track, output.error());
+}
+
+// Any thread. What is wrong with one track is no reason to end the others.
+void SrcState::unusable(const std::weak_ptr<SrcTrack>& weak, cfr::Error error) {
+  TrackRef track = weak.lock();
+  if (!track) return;
+  error.track = track->name;
+  bool others = false;
+  GST_OBJECT_LOCK(element());
+  for (auto& [id, other] : tracks_) others = others || (other != track && other->chain);
+  GST_OBJECT_UNLOCK(element());
+  post_error(error, others);
 }
 
 void SrcState::remove(const TrackRef& track, bool with_eos) {
