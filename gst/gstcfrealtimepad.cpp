@@ -19,7 +19,8 @@ GstPad* gst_cf_realtime_pad_new(const char* name, GstPadTemplate* templ) {
 
 char* gst_cf_realtime_pad_dup_track_name(GstCfRealtimePad* pad) {
   GST_OBJECT_LOCK(pad);
-  char* name = g_strdup(pad->track_name ? pad->track_name : GST_OBJECT_NAME(pad));
+  char* name =
+      g_strdup(pad->track_name && *pad->track_name ? pad->track_name : GST_OBJECT_NAME(pad));
   GST_OBJECT_UNLOCK(pad);
   return name;
 }

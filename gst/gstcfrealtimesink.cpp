@@ -47,10 +47,17 @@ struct SinkPad {
   cfr::gref<GstPad> pad;
   std::unique_ptr<cfr::SendChain> chain;
   TrackId track = 0;  // 0 = no caps yet; a new one for each codec and each run
+  std::string name;   // of that track
   bool eos = false;
   bool live = false;     // announced
   bool closing = false;  // the SFU has not confirmed the close yet
 };
+
+// What the property track-name says; a track that has begun keeps the name it had then.
+std::string name_now(const SinkPad& pad) {
+  g_autofree char* name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(pad.pad.get()));
+  return name;
+}
 
 class SinkState : public cfr::ElementState {
  public:
@@ -79,15 +86,19 @@ class SinkState : public cfr::ElementState {
   std::vector<PadRef> pads();
   PadRef find(TrackId track);
   void have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps> caps);
+  void refuse(const PadRef& record, TrackId before, const PadRef& rival);
   void have_packet(const std::weak_ptr<SinkPad>& weak);
   void have_eos(const std::weak_ptr<SinkPad>& weak);
   void finish_eos();
 
   // under the object lock
   std::vector<PadRef> pads_;
+  std::map<TrackId, std::string> released_;  // names of live tracks whose pads are gone
   TrackId next_track_ = 1;
   unsigned next_audio_ = 0, next_video_ = 0;
   bool eos_posted_ = false;
+  // of all pads, so that they stay in step
+  const std::shared_ptr<cfr::Timeline> timeline_ = std::make_shared<cfr::Timeline>();
   // worker
   cfr::Timer eos_timer_;
 };
@@ -130,9 +141,13 @@ GstPad* SinkState::request_pad(GstPadTemplate* templ, const char* wanted) {
   callbacks.on_caps = [this, weak](cfr::gref<GstCaps> caps) { have_caps(weak, std::move(caps)); };
   callbacks.on_first_packet = [this, weak] { have_packet(weak); };
   callbacks.on_eos = [this, weak] { have_eos(weak); };
-  callbacks.on_error = [this](cfr::Error error) { post_error(error, false); };
-  record->chain = std::make_unique<cfr::SendChain>(video ? MediaKind::video : MediaKind::audio,
-                                                   ("send-" + name).c_str(), std::move(callbacks));
+  callbacks.on_error = [this, weak](cfr::Error error) {
+    if (auto failed = weak.lock()) error.track = name_now(*failed);
+    post_error(error, false);
+  };
+  record->chain =
+      std::make_unique<cfr::SendChain>(video ? MediaKind::video : MediaKind::audio,
+                                       ("send-" + name).c_str(), std::move(callbacks), timeline_);
   GstElement* inside = record->chain->bin();
   if (!gst_bin_add(bin(), inside)) return nullptr;
   gst_element_sync_state_with_parent(inside);
@@ -165,6 +180,7 @@ void SinkState::release_pad(GstPad* pad) {
     if (candidate->pad.get() == pad) record = candidate;
   if (record) std::erase(pads_, record);
   TrackId track = record ? record->track : 0;
+  if (track && record->live) released_[track] = record->name;
   GST_OBJECT_UNLOCK(element());
   if (!record) return;
 
@@ -188,19 +204,39 @@ void SinkState::release_pad(GstPad* pad) {
 void SinkState::have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps> caps) {
   auto record = weak.lock();
   if (!record) return;
+  std::string name = name_now(*record);
   GST_OBJECT_LOCK(element());
   TrackId before = record->track;
-  TrackId track = record->track = next_track_++;
+  PadRef rival;
+  for (const PadRef& pad : pads_)
+    if (pad != record && pad->track && !pad->eos && pad->name == name) rival = pad;
+  TrackId track = record->track = rival ? 0 : next_track_++;
+  record->name = name;
   record->live = false;
   record->eos = false;
   GST_OBJECT_UNLOCK(element());
-  g_autofree char* name =
-      gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
+  if (rival) {
+    refuse(record, before, rival);
+    return;
+  }
   GST_DEBUG_OBJECT(record->pad.get(), "track %u will send %" GST_PTR_FORMAT, track, caps.get());
-  post([before, track, name = std::string(name), caps](cfr::Session& session) {
+  post([before, track, name, caps](cfr::Session& session) {
     if (before) session.drop(before);
     session.publish(track, name, caps);
   });
+}
+
+// Two tracks of one name are one too many: viewers ask for a track by its name.
+void SinkState::refuse(const PadRef& record, TrackId before, const PadRef& rival) {
+  if (before) post([before](cfr::Session& session) { session.drop(before); });
+  record->chain->give_up();
+  cfr::Error error;
+  error.kind = cfr::ErrorKind::config;
+  error.track = record->name;
+  error.message = std::string("The pad ") + GST_PAD_NAME(record->pad.get()) +
+                  " is not published: the track name " + record->name + " is that of " +
+                  GST_PAD_NAME(rival->pad.get()) + ". Set another track-name.";
+  post_error(error, true);
 }
 
 void SinkState::have_packet(const std::weak_ptr<SinkPad>& weak) {
@@ -210,15 +246,14 @@ void SinkState::have_packet(const std::weak_ptr<SinkPad>& weak) {
     GST_OBJECT_LOCK(element());
     bool first = !std::exchange(record->live, true);
     TrackId track = record->track;
+    std::string name = record->name;
     GST_OBJECT_UNLOCK(element());
     session.track_sending(track);
     if (!first) return;
-    g_autofree char* name =
-        gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
     g_autofree char* mid = nullptr;
     g_object_get(record->pad.get(), "mid", &mid, nullptr);
-    GST_INFO_OBJECT(record->pad.get(), "track %s is live", name);
-    g_signal_emit(element(), signals[SIGNAL_TRACK_LIVE], 0, name, mid);
+    GST_INFO_OBJECT(record->pad.get(), "track %s is live", name.c_str());
+    g_signal_emit(element(), signals[SIGNAL_TRACK_LIVE], 0, name.c_str(), mid);
   });
 }
 
@@ -278,21 +313,21 @@ void SinkState::on_track_live(TrackId track, const std::string& mid) {
 }
 
 void SinkState::on_track_closed(TrackId track) {
-  g_autofree char* name = nullptr;
+  std::string name;
   bool waiting = false, all_eos = true;
   GST_OBJECT_LOCK(element());
   for (const PadRef& pad : pads_) {
     if (track && pad->track == track) {
       pad->closing = false;
-      if (std::exchange(pad->live, false))
-        name = gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(pad->pad.get()));
+      if (std::exchange(pad->live, false)) name = pad->name;
     }
     waiting = waiting || pad->closing;
     all_eos = all_eos && pad->eos;
   }
+  if (auto node = released_.extract(track)) name = node.mapped();
   all_eos = all_eos && !pads_.empty();
   GST_OBJECT_UNLOCK(element());
-  if (name) g_signal_emit(element(), signals[SIGNAL_TRACK_CLOSED], 0, name);
+  if (!name.empty()) g_signal_emit(element(), signals[SIGNAL_TRACK_CLOSED], 0, name.c_str());
   if (all_eos && !waiting && eos_timer_.armed()) finish_eos();
 }
 
@@ -300,16 +335,13 @@ void SinkState::on_track_failed(TrackId track, const cfr::Error& error, bool ret
   if (retrying) return;
   PadRef record = find(track);
   cfr::Error named = error;
-  if (record) {
-    g_autofree char* name =
-        gst_cf_realtime_pad_dup_track_name(GST_CF_REALTIME_PAD(record->pad.get()));
-    named.track = name;
-  }
   GST_OBJECT_LOCK(element());
   bool others = false;
   for (const PadRef& pad : pads_) others = others || (pad->track && pad->track != track);
+  if (record) named.track = record->name;
   if (record) record->track = 0;
   GST_OBJECT_UNLOCK(element());
+  if (record) record->chain->give_up();
   post_error(named, others);
 }
 
@@ -334,6 +366,7 @@ void SinkState::on_stopped() {
     pad->track = 0;
     pad->eos = pad->live = pad->closing = false;
   }
+  released_.clear();
   eos_posted_ = false;
   GST_OBJECT_UNLOCK(element());
   if (session_id().empty()) return;

@@ -54,6 +54,12 @@ void tune_encoder(GstElement* encoder, const char* factory, const GstCaps* raw) 
   auto set = [encoder](const char* property, const std::string& value) {
     set_if_present(encoder, property, value.c_str());
   };
+  if (g_str_equal(factory, "opusenc")) {
+    set("inband-fec", "true");
+    set("packet-loss-percentage", "10");  // without it the encoder adds no FEC
+    set("frame-size", "20");
+    return;
+  }
   const std::string distance = std::to_string(frames_between_keys(raw));
   if (g_str_equal(factory, "x264enc")) {
     set("tune", "zerolatency");
@@ -76,15 +82,12 @@ void tune_encoder(GstElement* encoder, const char* factory, const GstCaps* raw) 
     set("end-usage", "cbr");
     set("lag-in-frames", "0");
     set("threads", "2");
-  } else if (g_str_equal(factory, "opusenc")) {
-    set("inband-fec", "true");
-    set("packet-loss-percentage", "10");  // without it the encoder adds no FEC
-    set("frame-size", "20");
   }
   adapt_encoder(encoder, factory, raw);
 }
 
 void adapt_encoder(GstElement* encoder, const char* factory, const GstCaps* raw) {
+  if (g_str_equal(factory, "opusenc")) return;  // has nothing that depends on the caps
   const guint kbps = kbps_for(raw);
   if (g_str_equal(factory, "x264enc"))
     set_if_present(encoder, "bitrate", std::to_string(kbps).c_str());

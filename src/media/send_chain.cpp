@@ -18,6 +18,12 @@ gref<GstCaps> preferred_caps(MediaKind kind) {
                                : "audio/x-raw, format=(string)S16LE, layout=(string)interleaved, "
                                  "rate=(int)48000, channels=(int)[ 1, 2 ]");
   gst_caps_append(caps, sendable_caps(kind).release());
+  // An Opus encoder that is asked in time mixes down; more channels that come all the same are
+  // refused with a reason.
+  for (guint i = 0; i < gst_caps_get_size(caps); ++i)
+    if (GstStructure* structure = gst_caps_get_structure(caps, i);
+        gst_structure_has_name(structure, "audio/x-opus"))
+      gst_structure_set(structure, "channels", GST_TYPE_INT_RANGE, 1, 2, nullptr);
   return gref<GstCaps>::adopt(caps);
 }
 
@@ -62,7 +68,7 @@ SendChain::SendChain(MediaKind kind, const char* name, Callbacks callbacks,
         } else if (state && GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP) {
           gboolean reset_time = FALSE;
           gst_event_parse_flush_stop(event, &reset_time);
-          if (reset_time) state->reset_offset();
+          if (reset_time) state->begin_anew(gst_event_get_seqnum(event));
         }
         return gst_pad_event_default(pad, parent, event);
       },
@@ -151,7 +157,8 @@ void SendChain::rearm() {
   s.clear();
   s.refused.reset();
   s.ended = false;
-  s.timeline->offset_ns = -1;
+  s.timeline->forget();
+  s.epoch = 0;
   std::lock_guard lock(s.mutex);
   s.connected_once = false;
 }
@@ -175,6 +182,14 @@ bool SendChain::connect(GstPad* webrtc_sink) {
   }
   s.release();
   return true;
+}
+
+void SendChain::give_up() {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->connected_once = true;
+  }
+  state_->release();
 }
 
 void SendChain::disconnect() {

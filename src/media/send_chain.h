@@ -10,6 +10,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "media/codecs.h"
@@ -18,10 +19,21 @@
 
 namespace cfr {
 
-// How far media that is not live lags behind the pipeline's clock, since it was held until
-// somebody could see it. Chains that share it (those of one element) stay in step with each other.
-struct Timeline {
-  std::atomic<int64_t> offset_ns{-1};  // -1 = nothing was held yet
+// How far media that is not live lags behind the pipeline's clock: it was held until somebody could
+// see it, or a flush has set its running time back. Chains that share it (those of one element)
+// stay in step with each other.
+class Timeline {
+ public:
+  // The lag of the chain that asks first is that of all, as long as neither `epoch` (seqnum of the
+  // flush that began it, 0 at the start) nor the base time changes. Never negative. Any thread.
+  int64_t offset_ns(guint32 epoch, GstClockTime base_time, int64_t lag_ns);
+  void forget();
+
+ private:
+  std::mutex mutex_;
+  guint32 epoch_ = 0;
+  GstClockTime base_time_ = 0;
+  int64_t offset_ns_ = -1;  // -1 = nobody has asked
 };
 
 class SendChain {
@@ -57,6 +69,9 @@ class SendChain {
   // Packets are dropped from now on, and the pads unlinked. Returns at once; safe while a push
   // is blocked inside webrtcbin, whose errors never travel upstream.
   void disconnect();
+  // Nobody will ever see this track: what is held until connect() goes, and is dropped, so that
+  // whatever feeds it can end, and feed others. Any thread.
+  void give_up();
 
  private:
   struct State;

@@ -89,6 +89,8 @@ void SendChain::State::clear() {
   inside.clear();
   missing.clear();
   encoder = clocksync = nullptr;
+  anchoring = 0;
+  flushed_at = GST_CLOCK_TIME_NONE;
   built = false;
   codec = nullptr;
   reported = false;
@@ -232,56 +234,83 @@ void SendChain::State::pace() {
   gboolean live = TRUE;
   if (gst_pad_peer_query(sink, query)) gst_query_parse_latency(query, &live, nullptr, nullptr);
   g_object_set(clocksync, "sync", !live, nullptr);
+  paced = !live;
   if (live) return;
-  const auto data = GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST);
-  g_autoptr(GstPad) entry = gst_element_get_static_pad(clocksync, "sink");
-  // Runs when the first packet is let go.
-  gst_pad_add_probe(
-      entry, data,
-      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
-        GstBuffer* buffer = info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST
-                                ? gst_buffer_list_get(GST_PAD_PROBE_INFO_BUFFER_LIST(info), 0)
-                                : GST_PAD_PROBE_INFO_BUFFER(info);
-        GstEvent* event = gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0);
-        GstClockTime running_time = GST_CLOCK_TIME_NONE;
-        if (event) {
-          const GstSegment* segment = nullptr;
-          gst_event_parse_segment(event, &segment);
-          running_time =
-              gst_segment_to_running_time(segment, GST_FORMAT_TIME, GST_BUFFER_DTS_OR_PTS(buffer));
-          gst_event_unref(event);
-        }
-        if (!GST_CLOCK_TIME_IS_VALID(running_time)) return GST_PAD_PROBE_OK;
-        if (auto state = Weak<State>::lock(data)) state->set_offset(running_time);
-        return GST_PAD_PROBE_REMOVE;
-      },
-      Weak<State>::make(shared_from_this()), Weak<State>::free);
+  watch_pace();
   std::lock_guard lock(mutex);
   if (connected_once || hold) return;
-  held_pad = gref<GstPad>::ref(entry);
+  held_pad = gref<GstPad>::adopt(gst_element_get_static_pad(clocksync, "sink"));
   hold = gst_pad_add_probe(
-      entry, GstPadProbeType(GST_PAD_PROBE_TYPE_BLOCK | data),
+      held_pad.get(),
+      GstPadProbeType(GST_PAD_PROBE_TYPE_BLOCK | GST_PAD_PROBE_TYPE_BUFFER |
+                      GST_PAD_PROBE_TYPE_BUFFER_LIST),
       [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_OK; }, nullptr, nullptr);
 }
 
-// The first packet of all chains decides by how much they lag.
-void SendChain::State::set_offset(GstClockTime running_time) {
-  int64_t lag = 0;
-  if (GstClock* clock = gst_element_get_clock(clocksync)) {
-    lag = GST_CLOCK_DIFF(gst_element_get_base_time(clocksync) + running_time,
-                         gst_clock_get_time(clock));
-    gst_object_unref(clock);
-  }
-  int64_t offset = -1;
-  if (timeline->offset_ns.compare_exchange_strong(offset, std::max<int64_t>(lag, 0)))
-    offset = std::max<int64_t>(lag, 0);
-  g_object_set(clocksync, "ts-offset", offset, nullptr);
+void SendChain::State::watch_pace() {
+  anchored_base = GST_CLOCK_TIME_NONE;
+  if (anchoring) return;
+  g_autoptr(GstPad) entry = gst_element_get_static_pad(clocksync, "sink");
+  // Runs when a packet is let go.
+  anchoring = gst_pad_add_probe(
+      entry, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
+      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
+        auto state = Weak<State>::lock(data);
+        return state ? state->anchor(pad, info) : GST_PAD_PROBE_REMOVE;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
 }
 
-// Running time begins anew.
-void SendChain::State::reset_offset() {
-  if (timeline->offset_ns >= 0) timeline->offset_ns = 0;
-  if (clocksync) g_object_set(clocksync, "ts-offset", gint64(0), nullptr);
+// The first packet decides by how much the track lags. After a flush the pipeline may set its base
+// time anew, as it does when it has other sinks: only then is the lag what it will be.
+GstPadProbeReturn SendChain::State::anchor(GstPad* pad, GstPadProbeInfo* info) {
+  GstClockTime base_time = gst_element_get_base_time(clocksync);
+  bool restarted = base_time >= flushed_at;  // never without a flush
+  if (anchored_base != GST_CLOCK_TIME_NONE && (base_time == anchored_base || !restarted))
+    return GST_PAD_PROBE_OK;
+  GstBuffer* buffer = info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST
+                          ? gst_buffer_list_get(GST_PAD_PROBE_INFO_BUFFER_LIST(info), 0)
+                          : GST_PAD_PROBE_INFO_BUFFER(info);
+  g_autoptr(GstEvent) event = gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0);
+  g_autoptr(GstClock) clock = gst_element_get_clock(clocksync);
+  if (!event || !clock) return GST_PAD_PROBE_OK;
+  const GstSegment* segment = nullptr;
+  gst_event_parse_segment(event, &segment);
+  GstClockTime running_time =
+      gst_segment_to_running_time(segment, GST_FORMAT_TIME, GST_BUFFER_DTS_OR_PTS(buffer));
+  if (!GST_CLOCK_TIME_IS_VALID(running_time)) return GST_PAD_PROBE_OK;
+  int64_t lag = GST_CLOCK_DIFF(base_time + running_time, gst_clock_get_time(clock));
+  g_object_set(clocksync, "ts-offset", timeline->offset_ns(epoch, base_time, lag), nullptr);
+  anchored_base = base_time;
+  if (flushed_at != GST_CLOCK_TIME_NONE && !restarted) return GST_PAD_PROBE_OK;
+  flushed_at = GST_CLOCK_TIME_NONE;
+  anchoring = 0;
+  return GST_PAD_PROBE_REMOVE;
+}
+
+// A flush has set the running time back, in a pipeline that may not do so with its clock.
+void SendChain::State::begin_anew(guint32 seqnum) {
+  if (!clocksync || !paced) return;
+  g_autoptr(GstClock) clock = gst_element_get_clock(clocksync);
+  if (!clock) return;
+  epoch = seqnum;
+  flushed_at = gst_clock_get_time(clock);
+  watch_pace();
+}
+
+int64_t Timeline::offset_ns(guint32 epoch, GstClockTime base_time, int64_t lag_ns) {
+  std::lock_guard lock(mutex_);
+  if (offset_ns_ < 0 || epoch != epoch_ || base_time != base_time_) {
+    epoch_ = epoch;
+    base_time_ = base_time;
+    offset_ns_ = std::max<int64_t>(lag_ns, 0);
+  }
+  return offset_ns_;
+}
+
+void Timeline::forget() {
+  std::lock_guard lock(mutex_);
+  offset_ns_ = -1;
 }
 
 // Lets go what is held.

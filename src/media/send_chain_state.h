@@ -50,6 +50,11 @@ struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
   GstElement* encoder = nullptr;
   const char* encoder_factory = nullptr;
   GstElement* clocksync = nullptr;
+  bool paced = false;
+  guint32 epoch = 0;  // seqnum of the last flush that reset the running time
+  GstClockTime flushed_at = GST_CLOCK_TIME_NONE;     // by the clock, since the offset was set
+  GstClockTime anchored_base = GST_CLOCK_TIME_NONE;  // base time that the offset belongs to
+  gulong anchoring = 0;                              // probe
   gulong inspection = 0;
 
   gref<GstCaps> on_caps(GstCaps* caps);
@@ -64,8 +69,9 @@ struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
   void report_early(GstCaps* input);
   void follow_rtp();
   void pace();
-  void set_offset(GstClockTime running_time);
-  void reset_offset();
+  void watch_pace();
+  GstPadProbeReturn anchor(GstPad* pad, GstPadProbeInfo* info);
+  void begin_anew(guint32 seqnum);
 };
 
 }  // namespace cfr

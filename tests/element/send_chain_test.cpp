@@ -250,6 +250,16 @@ TEST_F(Fed, TellsAnotherCodecAsItComes) {
   EXPECT_TRUE(errors_.empty());
 }
 
+TEST_F(Fed, AnOpusEncoderIsToldHowManyChannels) {
+  start(MediaKind::audio);
+  g_autoptr(GstCaps) opus = gst_caps_from_string("audio/x-opus");
+  g_autoptr(GstCaps) caps = gst_pad_peer_query_caps(harness_->srcpad, opus);
+  g_autoptr(GstCaps) six = gst_caps_from_string("audio/x-opus, channels=(int)6");
+  g_autoptr(GstCaps) two = gst_caps_from_string("audio/x-opus, channels=(int)2");
+  EXPECT_FALSE(gst_caps_can_intersect(caps, six));
+  EXPECT_TRUE(gst_caps_can_intersect(caps, two));
+}
+
 TEST_F(Fed, RefusesCapsThatCannotBeSentAndNamesThem) {
   start(MediaKind::audio);
   gst_harness_set_src_caps_str(harness_, "audio/x-opus,channels=6,channel-mapping-family=1");
@@ -349,12 +359,47 @@ TEST(NotLive, KeepsStepWithTheOthersOfItsElement) {
   auto timeline = std::make_shared<Timeline>();
   Rig rig(MediaKind::video, kFile, timeline);
   rig.receive(h264());
-  timeline->offset_ns = 400 * GST_MSECOND;  // another chain began that late
   rig.play();
   ASSERT_TRUE(rig.wait_for_caps());
+  // Another chain began that late.
+  timeline->offset_ns(0, gst_element_get_base_time(rig.pipeline.get()), 400 * GST_MSECOND);
   rig.connect();
   ASSERT_TRUE(rig.wait_for_frames(10));
   EXPECT_GE(running_time(rig), rig.frames()[9].time + 390 * GST_MSECOND);
+}
+
+bool seek_to_start(Rig& rig) {
+  g_autoptr(GstElement) burn = rig.element("burn");
+  g_autoptr(GstPad) pad = gst_element_get_static_pad(burn, "src");
+  return gst_pad_send_event(pad, gst_event_new_seek(1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
+                                                    GST_SEEK_TYPE_SET, 0, GST_SEEK_TYPE_NONE, 0));
+}
+
+TEST(NotLive, KeepsItsPaceAfterASeek) {
+  Rig rig(MediaKind::video,
+          "videotestsrc ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! identity "
+          "name=burn ! identity");
+  rig.receive(h264());
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  rig.connect();
+  ASSERT_TRUE(rig.wait_for_frames(20));
+  ASSERT_TRUE(seek_to_start(rig));
+  std::size_t before = rig.frames().size();
+  gint64 from = g_get_monotonic_time();
+  ASSERT_TRUE(rig.wait_for_frames(before + 25));
+  EXPECT_GT(g_get_monotonic_time() - from, 600 * 1000) << "rushed";
+}
+
+TEST(NotLive, ThatNobodyWillSeeGoesByInRealTime) {
+  Rig rig(MediaKind::video,
+          "videotestsrc num-buffers=15 ! video/x-raw,width=64,height=64,framerate=30/1 ! identity");
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  gint64 from = g_get_monotonic_time();
+  rig.sender->give_up();
+  ASSERT_TRUE(rig.wait([&] { return rig.sender_eos > 0; }));
+  EXPECT_GT(g_get_monotonic_time() - from, 300 * 1000) << "rushed";
 }
 
 TEST(NotLive, HeldStopsAndFlushesAtOnce) {
@@ -362,7 +407,7 @@ TEST(NotLive, HeldStopsAndFlushesAtOnce) {
   rig.play();
   ASSERT_TRUE(rig.wait_for_caps());
   ASSERT_TRUE(rig.wait([&] { return running_time(rig) > 100 * GST_MSECOND; }));
-  gst_element_seek_simple(rig.pipeline.get(), GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0);
+  EXPECT_TRUE(seek_to_start(rig));
   gint64 before = g_get_monotonic_time();
   gst_element_set_state(rig.pipeline.get(), GST_STATE_NULL);
   EXPECT_LT(g_get_monotonic_time() - before, 500 * 1000);

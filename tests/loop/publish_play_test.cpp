@@ -148,6 +148,54 @@ TEST(PublishPlay, gives_rtp_to_who_takes_rtp) {
   EXPECT_NE(buffers.caps().find("VP8"), std::string::npos) << buffers.caps();
 }
 
+TEST(PublishPlay, what_the_next_element_cannot_take_is_an_error_that_names_the_track) {
+  Sfu sfu;
+  Pipeline publisher(std::string(kPicture) + " ! cfrealtimesink name=s");
+  publisher.play();
+  std::string session = publisher.live_session();
+  Pipeline player("cfrealtimesrc session-id=" + session +
+                  " ! video/x-raw,width=100,height=100 ! fakesink");
+  player.play();
+  ASSERT_TRUE(player.until_error());
+  EXPECT_EQ(player.errors[0].domain, GST_STREAM_ERROR);
+  EXPECT_EQ(player.errors[0].code, GST_STREAM_ERROR_FAILED);
+  EXPECT_NE(player.errors[0].details.find("track=(string)video_0"), std::string::npos)
+      << player.errors[0].details;
+}
+
+TEST(PublishPlay, a_track_name_is_published_once_and_a_released_pad_closes_its_track) {
+  Sfu sfu;
+  Pipeline publisher(std::string("cfrealtimesink name=s video_0::track-name=cam "
+                                 "video_1::track-name=cam ") +
+                     kPicture + " ! s.video_0 " +
+                     "videotestsrc is-live=true ! video/x-raw,width=64,height=64 ! s.video_1");
+  publisher.play();
+  ASSERT_FALSE(publisher.live_session().empty());
+  ASSERT_TRUE(publisher.until([&] { return !publisher.warnings.empty(); }));
+  EXPECT_EQ(publisher.warnings[0].domain, GST_RESOURCE_ERROR);
+  EXPECT_EQ(publisher.warnings[0].code, GST_RESOURCE_ERROR_SETTINGS);
+  EXPECT_NE(publisher.warnings[0].text.find("track name cam"), std::string::npos)
+      << publisher.warnings[0].text;
+  EXPECT_EQ(publisher.tracks_live, 1u);
+
+  auto sink = publisher.element("s");
+  for (const char* name : {"video_0", "video_1"}) {
+    g_autoptr(GstPad) pad = gst_element_get_static_pad(sink.get(), name);
+    // A name that is set now is that of the next track.
+    g_object_set(pad, "track-name", "later", nullptr);
+    GstPad* peer = gst_pad_get_peer(pad);
+    // Its source would end the pipeline for want of a peer.
+    gst_pad_add_probe(
+        peer, GST_PAD_PROBE_TYPE_BUFFER,
+        [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_DROP; }, nullptr, nullptr);
+    gst_pad_unlink(peer, pad);
+    gst_object_unref(peer);
+    gst_element_release_request_pad(sink.get(), pad);
+  }
+  EXPECT_TRUE(publisher.until([&] { return publisher.tracks_closed == 1; }));
+  EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text;
+}
+
 TEST(PublishPlay, an_unlinked_pad_hurts_nobody) {
   Sfu sfu;
   Pipeline publisher(std::string("cfrealtimesink name=s ") + kPicture + " ! s. " + kTone + " ! s.");
