@@ -176,7 +176,9 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   std::string url = from_environment("CFREALTIME_API_URL");
   if (api_url_set || url.empty()) url = given.api_url;
   auto checked = check_api_url(url);
-  if (!checked) return checked.error();
+  if (!checked)
+    return config_error(checked.error().message + " The property api-url looks like " +
+                        kDefaultApiUrl + ".");
   settings.api.api_url = *checked;
 
   settings.api.app_id = given.app_id.empty() ? from_environment("CFREALTIME_APP_ID") : given.app_id;

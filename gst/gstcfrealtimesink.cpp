@@ -89,6 +89,7 @@ class SinkState : public cfr::ElementState {
   void refuse(const PadRef& record, TrackId before, const PadRef& rival);
   void have_packet(const std::weak_ptr<SinkPad>& weak);
   void have_eos(const std::weak_ptr<SinkPad>& weak);
+  void end_all();
   void finish_eos();
 
   // under the object lock
@@ -181,6 +182,8 @@ void SinkState::release_pad(GstPad* pad) {
   if (record) std::erase(pads_, record);
   TrackId track = record ? record->track : 0;
   if (track && record->live) released_[track] = record->name;
+  bool ended = record && !record->eos && !pads_.empty();  // with it, the last that had not
+  for (const PadRef& other : pads_) ended = ended && other->eos;
   GST_OBJECT_UNLOCK(element());
   if (!record) return;
 
@@ -197,6 +200,7 @@ void SinkState::release_pad(GstPad* pad) {
   gst_element_remove_pad(element(), pad);
   gst_object_unref(pad);
   if (track) post([track](cfr::Session& session) { session.drop(track); });
+  if (ended) end_all();
 }
 
 // --- from the chains (streaming threads) -----------------------------------------------------
@@ -268,10 +272,15 @@ void SinkState::have_eos(const std::weak_ptr<SinkPad>& weak) {
   for (const PadRef& pad : pads_) all = all && pad->eos;
   GST_OBJECT_UNLOCK(element());
   GST_DEBUG_OBJECT(record->pad.get(), "ended%s", all ? ", as all others" : "");
-  post([this, track, all](cfr::Session& session) {
+  post([track](cfr::Session& session) {
     if (track) session.drop(track);
-    if (!all) return;
-    // The tracks are closed at the SFU before EOS is posted, but no longer than this.
+  });
+  if (all) end_all();
+}
+
+// The tracks are closed at the SFU before EOS is posted, but it waits no longer than this.
+void SinkState::end_all() {
+  post([this](cfr::Session&) {
     eos_timer_.start(*worker_on_worker(), kEosCloseTimeoutMs, [this] { finish_eos(); });
     on_track_closed(0);
   });
@@ -325,6 +334,7 @@ void SinkState::on_track_closed(TrackId track) {
     all_eos = all_eos && pad->eos;
   }
   if (auto node = released_.extract(track)) name = node.mapped();
+  waiting = waiting || !released_.empty();
   all_eos = all_eos && !pads_.empty();
   GST_OBJECT_UNLOCK(element());
   if (!name.empty()) g_signal_emit(element(), signals[SIGNAL_TRACK_CLOSED], 0, name.c_str());

@@ -403,7 +403,7 @@ Result<HttpSend> make_soup_http(const SoupHttpSettings& settings) {
     if (!database)
       return make_error(ErrorKind::config,
                         "The file of certificate authorities " + json::sanitise(settings.ca_file) +
-                            " cannot be used: " + json::sanitise(error->message) + ".");
+                            " cannot be used: " + json::sanitise(error->message));
     shared->tls_database = gref<GTlsDatabase>::adopt(database);
   }
   shared->renew_session();

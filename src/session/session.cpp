@@ -239,6 +239,19 @@ void Session::wait_for_media() {
 void Session::on_publisher_missing(const std::string& session_id, const Error& error) {
   wait_for_media();
   GST_DEBUG("publisher %s is missing: %s", session_id.c_str(), error.message.c_str());
+  if (error.http_status == 404 && negotiator_.session_id().empty()) check_app();
+}
+
+// An unknown app answers as an unknown session does, but it is not worth waiting for. Only a new
+// session tells them apart; it is left alone, and the SFU forgets it.
+void Session::check_app() {
+  if (std::exchange(app_checked_, true)) return;
+  info_->new_session({}, [this](Result<NewSessionReply> reply) {
+    if (stopped_ || reply || reply.error().kind != ErrorKind::gone) return;
+    set_state(ConnectionState::failed);
+    discovery_.follow({});
+    listener_.on_error(reply.error());
+  });
 }
 
 // While media flows, an API that cannot be asked harms nobody; before that, it is all there is.

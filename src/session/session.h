@@ -154,6 +154,7 @@ class Session : public std::enable_shared_from_this<Session>,
   void on_stream_ended() override;
   void on_stream_missing() override;
   void on_stream_failed(const Error& error, bool retrying) override;
+  void check_app();
   void update_stream();
   void hurry_stream();
   // Asks for another token; `then` learns whether there is one.
@@ -216,6 +217,7 @@ class Session : public std::enable_shared_from_this<Session>,
   bool stopped_ = false;
   bool stream_announced_ = false;
   int discovery_failures_ = 0;  // in a row
+  bool app_checked_ = false;
   unsigned peer_number_ = 0;    // rises with each NewPeer; completions of earlier ones are ignored
   std::deque<Action> queue_;
   bool running_ = false;

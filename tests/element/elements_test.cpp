@@ -196,6 +196,16 @@ TEST_F(Elements, bad_api_url) {
   expect_error(pipeline, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "http");
 }
 
+TEST_F(Elements, an_unknown_app_is_not_waited_for) {
+  FakeApi api([](auto&, auto&, auto&) {
+    return FakeApi::Answer{.status = 404,
+                           .body = R"({"errorCode":"not_found","errorDescription":"no"})"};
+  });
+  Pipeline pipeline("cfrealtimesrc app-id=a session-id=x api-url=" + api.url());
+  pipeline.play();
+  expect_error(pipeline, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_FOUND, "app-id");
+}
+
 TEST_F(Elements, nothing_to_play) {
   Pipeline pipeline("cfrealtimesrc app-id=a api-url=http://127.0.0.1:9/v1");
   pipeline.play();

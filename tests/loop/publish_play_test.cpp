@@ -163,6 +163,16 @@ TEST(PublishPlay, what_the_next_element_cannot_take_is_an_error_that_names_the_t
       << player.errors[0].details;
 }
 
+// Takes what comes from the pad's source away first: not linked, it would end the pipeline.
+void release(GstElement* sink, GstPad* pad) {
+  g_autoptr(GstPad) peer = gst_pad_get_peer(pad);
+  gst_pad_add_probe(
+      peer, GST_PAD_PROBE_TYPE_BUFFER,
+      [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_DROP; }, nullptr, nullptr);
+  gst_pad_unlink(peer, pad);
+  gst_element_release_request_pad(sink, pad);
+}
+
 TEST(PublishPlay, a_track_name_is_published_once_and_a_released_pad_closes_its_track) {
   Sfu sfu;
   Pipeline publisher(std::string("cfrealtimesink name=s video_0::track-name=cam "
@@ -183,17 +193,27 @@ TEST(PublishPlay, a_track_name_is_published_once_and_a_released_pad_closes_its_t
     g_autoptr(GstPad) pad = gst_element_get_static_pad(sink.get(), name);
     // A name that is set now is that of the next track.
     g_object_set(pad, "track-name", "later", nullptr);
-    GstPad* peer = gst_pad_get_peer(pad);
-    // Its source would end the pipeline for want of a peer.
-    gst_pad_add_probe(
-        peer, GST_PAD_PROBE_TYPE_BUFFER,
-        [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_DROP; }, nullptr, nullptr);
-    gst_pad_unlink(peer, pad);
-    gst_object_unref(peer);
-    gst_element_release_request_pad(sink.get(), pad);
+    release(sink.get(), pad);
   }
   EXPECT_TRUE(publisher.until([&] { return publisher.tracks_closed == 1; }));
   EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text;
+}
+
+TEST(PublishPlay, a_sink_whose_last_running_pad_is_released_has_ended) {
+  Sfu sfu;
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kTone + "! s.audio_0 " + kTone +
+                     "! s.audio_1");
+  publisher.play();
+  ASSERT_FALSE(publisher.live_session("s", 2).empty());
+  auto sink = publisher.element("s");
+  g_autoptr(GstPad) first = gst_element_get_static_pad(sink.get(), "audio_0");
+  g_autoptr(GstPad) second = gst_element_get_static_pad(sink.get(), "audio_1");
+  gst_pad_send_event(first, gst_event_new_eos());
+  ASSERT_TRUE(publisher.until([&] { return publisher.tracks_closed == 1; }));
+  EXPECT_FALSE(publisher.eos);
+  release(sink.get(), second);
+  EXPECT_TRUE(publisher.until_eos());
+  EXPECT_EQ(publisher.tracks_closed, 2u);
 }
 
 TEST(PublishPlay, an_unlinked_pad_hurts_nobody) {
