@@ -83,6 +83,7 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   void ask_again();
   void complain(std::string message);
   void send_gap();
+  void had_enough();
   bool keep_message(GstMessage* message);
   GstEvent* own_stream_start(GstEvent* event);
   GstEvent* with_tags(GstEvent* event);
@@ -118,6 +119,7 @@ ReceiveChain::ReceiveChain(const Codec& codec, const char* name)
     auto state = weak.lock();
     if (!state || flow == GST_FLOW_OK) return;
     GST_INFO_OBJECT(state->bin.get(), "downstream returns %s", gst_flow_get_name(flow));
+    if (flow == GST_FLOW_EOS) state->had_enough();
     if (flow == GST_FLOW_NOT_NEGOTIATED)
       state->complain(std::string("What comes next cannot take this ") + state->codec.name +
                       " track as it is; a converter may be missing.");
@@ -578,6 +580,14 @@ void ReceiveChain::State::send_gap() {
   if (start >= end) return;
   out_floor = end;
   gst_pad_push_event(src, gst_event_new_gap(start, end - start));
+}
+
+// What comes next wants no more: it is told of the end, as by any source. On the streaming thread.
+void ReceiveChain::State::had_enough() {
+  edge->open = false;
+  edge->asking = false;
+  g_autoptr(GstPad) first = gst_ghost_pad_get_target(GST_GHOST_PAD(sink));
+  if (first) gst_pad_send_event(first, gst_event_new_eos());
 }
 
 void ReceiveChain::end() {

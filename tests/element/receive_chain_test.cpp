@@ -445,6 +445,16 @@ TEST(End, ComesAfterTheLastPicture) {
   EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
 }
 
+TEST(End, IsToldWhenDownstreamWantsNoMore) {
+  Rig rig(MediaKind::video, kPicture + "identity");
+  rig.receive(*codec_by_rtp_name("H264"), "fakesink sync=false async=false num-buffers=5");
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  rig.connect();
+  ASSERT_TRUE(rig.wait([&] { return rig.output_eos > 0; }));
+  EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
+}
+
 TEST(End, OfATrackThatNeverBeganIsNoError) {
   Rig rig(MediaKind::video, kPicture + "identity");
   rig.receive(*codec_by_rtp_name("H264"));
