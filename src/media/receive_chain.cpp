@@ -81,6 +81,7 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   void watch_depayloader(GstElement* depayloader);
   void ask_key_frame();
   void ask_again();
+  bool put_off(GstEvent* event);
   void complain(std::string message);
   void send_gap();
   void had_enough();
@@ -160,8 +161,10 @@ ReceiveChain::ReceiveChain(const Codec& codec, const char* name)
       s.src,
       [](GstPad* pad, GstObject* parent, GstEvent* event) -> gboolean {
         auto state = Weak<State>::lock(pad->eventdata);
-        if (state && gst_video_event_is_force_key_unit(event))
+        if (state && gst_video_event_is_force_key_unit(event)) {
+          if (state->put_off(event)) return gst_event_unref(event), TRUE;
           state->wish = gst_event_get_seqnum(event);
+        }
         return gst_pad_event_default(pad, parent, event);
       },
       Weak<State>::make(state_), Weak<State>::free);
@@ -401,6 +404,28 @@ void ReceiveChain::State::ask_key_frame() {
 void ReceiveChain::State::ask_again() {
   if (g_get_monotonic_time() - asked_us.load(std::memory_order_relaxed) >= kAskAgainUs)
     ask_key_frame();
+}
+
+// A muxer that cuts its files asks long before for a key frame at the time of the cut. A PLI knows
+// no time, so it is sent then. False: it is wanted now.
+bool ReceiveChain::State::put_off(GstEvent* event) {
+  GstClockTime wanted = GST_CLOCK_TIME_NONE;
+  gst_video_event_parse_upstream_force_key_unit(event, &wanted, nullptr, nullptr);
+  if (!video || !GST_CLOCK_TIME_IS_VALID(wanted)) return false;
+  GstClockTime now = gst_element_get_current_running_time(bin.get());
+  g_autoptr(GstClock) clock = gst_element_get_clock(bin.get());
+  if (!clock || !GST_CLOCK_TIME_IS_VALID(now) || wanted <= now) return false;
+  GstClockID id =
+      gst_clock_new_single_shot_id(clock, gst_element_get_base_time(bin.get()) + wanted);
+  GstClockReturn waits = gst_clock_id_wait_async(
+      id,
+      [](GstClock*, GstClockTime, GstClockID, gpointer data) -> gboolean {
+        if (auto state = Weak<State>::lock(data)) state->ask_key_frame();
+        return TRUE;
+      },
+      Weak<State>::make(shared_from_this()), [](gpointer data) { Weak<State>::free(data); });
+  gst_clock_id_unref(id);
+  return waits == GST_CLOCK_OK;
 }
 
 void ReceiveChain::State::complain(std::string message) {

@@ -218,6 +218,22 @@ TEST_P(Wishes, ForKeyFramesReachThePeerEveryTimeAndSeeksDoNot) {
   EXPECT_TRUE(rig.wait_for_frames(so_far + 5));
 }
 
+TEST_P(Wishes, ForALaterKeyFrameReachThePeerThen) {
+  Rig rig(MediaKind::video, kPicture + "identity");
+  rig.receive(*codec_by_rtp_name("H264"), GetParam());
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  rig.connect();
+  ASSERT_TRUE(rig.wait_for_frames(5));
+  int before = rig.peer->key_frame_requests;
+  GstClockTime wanted =
+      gst_element_get_current_running_time(rig.receiver->bin()) + 400 * GST_MSECOND;
+  EXPECT_TRUE(gst_pad_push_event(rig.output.get(),
+                                 gst_video_event_new_upstream_force_key_unit(wanted, TRUE, 1)));
+  ASSERT_TRUE(rig.wait([&] { return rig.peer->key_frame_requests > before; }));
+  EXPECT_GE(gst_element_get_current_running_time(rig.receiver->bin()), wanted);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Forms, Wishes,
     testing::Values("fakesink sync=false async=false",
