@@ -23,6 +23,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "gstcfrealtimepad.h"
@@ -95,6 +96,10 @@ class SrcState : public cfr::ElementState {
   guint wait_timeout_s_ = 0;
   bool follows_stream_ = false;
   unsigned next_audio_ = 0, next_video_ = 0;
+  guint group_ = 0;  // of the streams of this run
+  // Held while pad-added is emitted, and by nobody else: handlers, gst-launch-1.0's among them, do
+  // not expect to run in several threads at once.
+  std::mutex adding_;
 };
 
 SrcState::TrackRef SrcState::find(TrackId track) {
@@ -142,6 +147,7 @@ void SrcState::adjust(cfr::SessionSettings& settings) {
   GST_OBJECT_LOCK(element());
   settings.peer.latency_ms = latency_ms_;
   settings.wait_timeout_ms = wait_timeout_s_ * 1000;
+  group_ = gst_util_group_id_next();
   follows_stream_ = !settings.stream.url.empty();
   g_auto(GStrv) names = g_strsplit(wanted_tracks_.c_str(), ",", -1);
   for (char** name = names; follows_stream_ && *name; ++name)
@@ -314,7 +320,10 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
   }
   auto chain = std::make_shared<ReceiveChain>(codec, nullptr);
   // The same wherever this publication is played.
-  chain->set_stream_id("cfrealtime/" + track->session_id + "/" + track->name);
+  GST_OBJECT_LOCK(element());
+  guint group = group_;
+  GST_OBJECT_UNLOCK(element());
+  chain->set_stream_id("cfrealtime/" + track->session_id + "/" + track->name, group);
   chain->set_on_error([this, weak = std::weak_ptr<SrcTrack>(track)](cfr::Error error) {
     unusable(weak, std::move(error));
   });
@@ -367,7 +376,10 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
                      GST_TAG_EXTENDED_COMMENT, mid, nullptr);
     chain->set_tags(tags);
     GST_INFO_OBJECT(element(), "track %s is pad %s", track->name.c_str(), name.c_str());
-    gst_element_add_pad(element(), pad.get());
+    {
+      std::lock_guard one_at_a_time(adding_);
+      gst_element_add_pad(element(), pad.get());
+    }
 
     GST_STATE_LOCK(element());
     GST_OBJECT_LOCK(element());

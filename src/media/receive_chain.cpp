@@ -38,14 +38,13 @@ bool accepts(const GstCaps* downstream, const char* caps) {
 
 struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   explicit State(const Codec& codec)
-      : codec(codec), video(codec.kind == MediaKind::video), group(gst_util_group_id_next()) {}
+      : codec(codec), video(codec.kind == MediaKind::video) {}
   ~State() {
     if (tags) gst_tag_list_unref(tags);
   }
 
   const Codec& codec;
   const bool video;
-  const guint group;
   gref<GstElement> bin;
   GstPad* sink = nullptr;  // ghost pads, owned by the bin
   GstPad* src = nullptr;
@@ -56,6 +55,7 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   std::mutex mutex;     // guards the next ones; held only to copy
   gref<GstPad> linked;
   std::string stream_id;
+  guint group = gst_util_group_id_next();
   GstTagList* tags = nullptr;
   gboolean live = TRUE;  // latency of webrtcbin, as last heard
   GstClockTime min_latency = 0, max_latency = GST_CLOCK_TIME_NONE;
@@ -203,9 +203,10 @@ uint64_t ReceiveChain::packets() const {
   return state_->edge->seen.load(std::memory_order_relaxed);
 }
 
-void ReceiveChain::set_stream_id(const std::string& stream_id) {
+void ReceiveChain::set_stream_id(const std::string& stream_id, guint group) {
   std::lock_guard lock(state_->mutex);
   state_->stream_id = stream_id;
+  state_->group = group;
 }
 
 void ReceiveChain::set_tags(GstTagList* tags) {

@@ -29,8 +29,8 @@ class ReceiveChain {
   GstElement* bin() const;
   const Codec& codec() const;
 
-  // What downstream sees; before configure. Takes the tags.
-  void set_stream_id(const std::string& stream_id);
+  // What downstream sees; before configure. Takes the tags. Streams of one group belong together.
+  void set_stream_id(const std::string& stream_id, guint group);
   void set_tags(GstTagList* tags);
   // Once per configure at most: downstream refuses what it is given, or it cannot be decoded. On a
   // streaming thread; before configure.

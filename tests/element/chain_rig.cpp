@@ -214,7 +214,7 @@ Rig::~Rig() {
 
 void Rig::receive(const Codec& codec, const std::string& sink) {
   receiver = std::make_unique<ReceiveChain>(codec, "receive");
-  if (!stream_id.empty()) receiver->set_stream_id(stream_id);
+  if (!stream_id.empty()) receiver->set_stream_id(stream_id, gst_util_group_id_next());
   receiver->set_on_error([this](Error error) {
     {
       std::lock_guard lock(mutex_);

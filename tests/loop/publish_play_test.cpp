@@ -1,6 +1,10 @@
 // Publishing and playing through the local SFU: what comes out is what went in.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
 #include "loop/content.h"
 #include "loop/harness.h"
 
@@ -214,6 +218,53 @@ TEST(PublishPlay, a_sink_whose_last_running_pad_is_released_has_ended) {
   release(sink.get(), second);
   EXPECT_TRUE(publisher.until_eos());
   EXPECT_EQ(publisher.tracks_closed, 2u);
+}
+
+TEST(PublishPlay, pads_come_one_by_one_and_belong_together) {
+  Sfu sfu;
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kPicture + " ! s. " + kTone + " ! s.");
+  publisher.play();
+  std::string session = publisher.live_session("s", 2);
+  Pipeline player("cfrealtimesrc name=r session-id=" + session);
+  struct Seen {
+    std::mutex mutex;
+    std::condition_variable changed;
+    int inside = 0, at_once = 0, all = 0;
+    std::atomic<int> done{0};
+  } seen;
+  auto source = player.element("r");
+  g_signal_connect(source.get(), "pad-added", G_CALLBACK(+[](GstElement*, GstPad* pad, Seen* seen) {
+                     GstElement* sink = gst_element_factory_make("fakesink", nullptr);
+                     g_object_set(sink, "async", FALSE, "sync", FALSE, nullptr);
+                     g_autoptr(GstObject) source = gst_pad_get_parent(pad);
+                     g_autoptr(GstObject) pipeline = gst_object_get_parent(source);
+                     gst_bin_add(GST_BIN(pipeline), sink);
+                     gst_element_sync_state_with_parent(sink);
+                     g_autoptr(GstPad) entry = gst_element_get_static_pad(sink, "sink");
+                     gst_pad_link(pad, entry);
+                     std::unique_lock lock(seen->mutex);
+                     seen->at_once = std::max(seen->at_once, ++seen->inside);
+                     ++seen->all;
+                     seen->changed.notify_all();
+                     // The other one has its chance to come in between.
+                     seen->changed.wait_for(lock, std::chrono::milliseconds(200),
+                                            [&] { return seen->all == 2; });
+                     --seen->inside;
+                     ++seen->done;
+                   }),
+                   &seen);
+  player.play();
+  ASSERT_TRUE(player.until([&] { return seen.done == 2; }));
+  EXPECT_EQ(seen.at_once, 1);
+  guint groups[2] = {1, 2};
+  auto group = [&](const char* name, guint* id) {
+    g_autoptr(GstPad) pad = gst_element_get_static_pad(source.get(), name);
+    g_autoptr(GstEvent) event = gst_pad_get_sticky_event(pad, GST_EVENT_STREAM_START, 0);
+    return event && gst_event_parse_group_id(event, id);
+  };
+  EXPECT_TRUE(
+      player.until([&] { return group("video_0", &groups[0]) && group("audio_0", &groups[1]); }));
+  EXPECT_EQ(groups[0], groups[1]);
 }
 
 TEST(PublishPlay, an_unlinked_pad_hurts_nobody) {
