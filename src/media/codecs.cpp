@@ -9,8 +9,8 @@ const std::vector<Codec>& codecs() {
        MediaKind::video,
        90000,
        102,
-       "video/x-h264, stream-format=(string){ avc, avc3, byte-stream }, "
-       "alignment=(string){ au, nal }",
+       "video/x-h264, stream-format=(string){ avc, avc3 }, alignment=(string)au; "
+       "video/x-h264, stream-format=(string)byte-stream",
        "rtph264pay",
        "rtph264depay",
        "h264parse",
@@ -29,8 +29,8 @@ const std::vector<Codec>& codecs() {
        MediaKind::video,
        90000,
        104,
-       "video/x-h265, stream-format=(string){ hvc1, hev1, byte-stream }, "
-       "alignment=(string){ au, nal }",
+       "video/x-h265, stream-format=(string){ hvc1, hev1 }, alignment=(string)au; "
+       "video/x-h265, stream-format=(string)byte-stream",
        "rtph265pay",
        "rtph265depay",
        "h265parse",

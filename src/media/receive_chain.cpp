@@ -37,8 +37,7 @@ bool accepts(const GstCaps* downstream, const char* caps) {
 }  // namespace
 
 struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
-  explicit State(const Codec& codec)
-      : codec(codec), video(codec.kind == MediaKind::video) {}
+  explicit State(const Codec& codec) : codec(codec), video(codec.kind == MediaKind::video) {}
   ~State() {
     if (tags) gst_tag_list_unref(tags);
   }

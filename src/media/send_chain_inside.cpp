@@ -37,6 +37,8 @@ SendShape shape_of(const GstCaps* caps) {
   if (const char* mode = gst_structure_get_string(structure, "interlace-mode"))
     shape.interlaced = shape.raw && !g_str_equal(mode, "progressive");
   if (!shape.raw) shape.codec = codec_for_caps(caps);
+  if (const char* alignment = gst_structure_get_string(structure, "alignment"))
+    shape.nals = !shape.raw && !shape.rtp && g_str_equal(alignment, "nal");
   return shape;
 }
 
@@ -192,6 +194,13 @@ bool SendChain::State::build(GstCaps* caps) {
   }
   if (!shape.rtp) {
     if (codec->parser) append(codec->parser);
+    // As avc, what h264parse 1.22 makes of single NAL units sends rtph264pay into an endless loop.
+    if (shape.nals) {
+      GstElement* filter = append("capsfilter");
+      g_autoptr(GstCaps) wanted = gst_caps_from_string(codec->encoded_caps);
+      gst_caps_set_simple(wanted, "stream-format", G_TYPE_STRING, "byte-stream", nullptr);
+      if (filter) g_object_set(filter, "caps", wanted, nullptr);
+    }
     append_payloader();
   }
   clocksync = append("clocksync");

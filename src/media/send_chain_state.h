@@ -15,6 +15,7 @@ namespace cfr {
 // What decides how the inside is built; the rest of the caps (sizes, rates) the elements follow.
 struct SendShape {
   bool raw = false, rtp = false, interlaced = false;
+  bool nals = false;             // H.264 or H.265 in single NAL units
   const Codec* codec = nullptr;  // nullptr for raw
   bool operator==(const SendShape&) const = default;
 };

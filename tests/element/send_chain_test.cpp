@@ -250,6 +250,14 @@ TEST_F(Fed, TellsAnotherCodecAsItComes) {
   EXPECT_TRUE(errors_.empty());
 }
 
+TEST_F(Fed, AByteStreamNeedsNoMoreInItsCaps) {
+  start(MediaKind::video);
+  g_autoptr(GstCaps) stream =
+      gst_caps_from_string("video/x-h264, stream-format=(string)byte-stream");
+  g_autoptr(GstCaps) caps = gst_pad_peer_query_caps(harness_->srcpad, stream);
+  EXPECT_TRUE(gst_caps_is_fixed(caps)) << "an element before us could not choose";
+}
+
 TEST_F(Fed, AnOpusEncoderIsToldHowManyChannels) {
   start(MediaKind::audio);
   g_autoptr(GstCaps) opus = gst_caps_from_string("audio/x-opus");
@@ -564,6 +572,17 @@ TEST(KeyFrames, OfEncodedInputAreAskedOfItsEncoder) {
   int before = key_frames(*rig.peer);
   rig.peer->request_key_frame();
   ASSERT_TRUE(rig.wait([&] { return key_frames(*rig.peer) > before; }));
+}
+
+TEST(Encoded, InSingleNalUnitsFlows) {
+  Rig rig(MediaKind::video,
+          "videotestsrc is-live=true ! video/x-raw,format=I420,width=64,height=64,framerate=30/1 ! "
+          "x264enc tune=zerolatency ! h264parse ! video/x-h264,alignment=nal ! identity");
+  rig.receive(h264());
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  rig.connect();
+  EXPECT_TRUE(rig.wait_for_frames(20));
 }
 
 TEST(Profile, OfEncodedInputIsItsOwn) {
