@@ -237,8 +237,12 @@ void Negotiator::on_pushed(TracksReply& reply) {
     step_ = Step::applying_answer;
     return act(action::SetRemote{*reply.description});
   }
-  // No track was accepted and the offer stays unanswered, but webrtcbin cannot take it back.
   asked_.clear();
+  abandon_offer();
+}
+
+// No track of it was accepted and it stays unanswered, but webrtcbin cannot take it back.
+void Negotiator::abandon_offer() {
   if (any(Phase::live)) {
     Error error;
     error.kind = ErrorKind::rejected;
@@ -282,7 +286,15 @@ void Negotiator::on_pulled(TracksReply& reply) {
 
 Actions Negotiator::on_remote_set(Result<Done> result) {
   if (step_ != Step::applying_answer && step_ != Step::applying_offer) return {};
-  if (!result) {
+  if (!result && step_ == Step::applying_answer && result.error().kind == ErrorKind::rejected) {
+    for (TrackId id : std::exchange(asked_, {})) {
+      if (tracks_[id].dropped)
+        forget(id);
+      else
+        track_failed(id, result.error(), false);
+    }
+    abandon_offer();
+  } else if (!result) {
     broken(result.error());
   } else if (step_ == Step::applying_answer) {
     complete_exchange();

@@ -178,6 +178,7 @@ class Negotiator {
   void exchange_failed(const Error& error);
   void pull_gone(const Error& error);
   void request_rejected(const Error& error);
+  void abandon_offer();
   void requeue_pulls();
   void rest_pulls(const Error& error);
   void finish_close();

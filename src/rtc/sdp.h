@@ -76,8 +76,9 @@ class SdpDialog {
     std::string inner;
     std::vector<std::string> rejected_mids;
   };
-  // Errors: protocol (not usable), gone (asks for what webrtcbin cannot do on a live connection: an
-  // ICE restart, another certificate, other media in an old section).
+  // Errors: protocol (not usable), rejected (an answer that takes nothing, and so has no transport
+  // either), gone (asks for what webrtcbin cannot do on a live connection: an ICE restart, another
+  // certificate, other media in an old section).
   Result<Remote> remote_answer(const std::string& text);
   Result<Remote> remote_offer(const std::string& text);
 

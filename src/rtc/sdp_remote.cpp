@@ -121,7 +121,15 @@ Result<SdpDialog::Remote> SdpDialog::remote_answer(const std::string& text) {
     if (sdp->sections[i].media != entries_[i].kind)
       return protocol_error("The SFU's answer has other kinds of media than our offer.");
   }
-  if (auto error = learn_remote(*sdp, false)) return *error;
+  if (auto error = learn_remote(*sdp, false)) {
+    // Rejected sections need say nothing of a transport (RFC 8829 5.3.1), and those of pion do not.
+    if (remote_ufrag_.empty() &&
+        std::all_of(sdp->sections.begin(), sdp->sections.end(), is_rejected))
+      return failure(ErrorKind::rejected,
+                     "The SFU supports no codec of what it was offered. Publish H.264, VP8, VP9 or "
+                     "Opus.");
+    return *error;
+  }
 
   Remote remote;
   std::vector<SdpSection> bodies;

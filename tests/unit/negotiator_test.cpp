@@ -335,6 +335,23 @@ TEST_F(NegotiatorTest, ARefusedPushWithoutAnAnswerCostsThePeer) {
   EXPECT_EQ(text(n.on_timer()), "new-peer; session ''; create-session; create-offer 1");
 }
 
+TEST_F(NegotiatorTest, AnAnswerThatTakesNothingFailsItsTracksAndCostsThePeer) {
+  (void)n.publish(1, "a");
+  (void)n.on_session(session("S"));
+  (void)n.on_offer(offer({{1, "0"}}));
+  (void)n.publish(2, "b");
+  (void)n.on_tracks(answered({item("a", "0")}));
+  Error refused;
+  refused.kind = ErrorKind::rejected;
+  refused.message = "no codec";
+  EXPECT_EQ(text(n.on_remote_set(refused)),
+            "failed 1 rejected; new-peer; session ''; create-session; create-offer 2");
+  (void)n.on_session(session("T"));
+  (void)n.on_offer(offer({{2, "0"}}));
+  (void)n.on_tracks(answered({item("b", "0")}));
+  EXPECT_EQ(text(n.on_remote_set(refused)), "failed 2 rejected") << "the last one, too";
+}
+
 TEST_F(NegotiatorTest, ATrackThatWebrtcbinDidNotOfferFails) {
   (void)n.publish(1, "a");
   (void)n.on_session(session("S"));

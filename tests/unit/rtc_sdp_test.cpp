@@ -200,6 +200,18 @@ TEST(SdpAnswerFromSfu, MayRejectASectionAndStillCarryItsCandidates) {
   EXPECT_EQ(value(next.sections[1].attributes, "setup"), "actpass");
 }
 
+// As pion writes it: no section has a transport then.
+TEST(SdpAnswerFromSfu, ThatRejectsAllSectionsSaysSo) {
+  SdpDialog dialog = make_dialog();
+  (void)dialog.add_track(video());
+  (void)dialog.offer(generated({"0"}));
+  const std::string rejected = fixture("publish-answer-rejected.sdp");
+  const auto remote = dialog.remote_answer(
+      replaced(rejected.substr(0, rejected.find("m=audio")), "BUNDLE 1", "BUNDLE"));
+  ASSERT_FALSE(bool(remote));
+  EXPECT_EQ(remote.error().kind, ErrorKind::rejected);
+}
+
 TEST(SdpAnswerFromSfu, MayRenumberACodec) {
   SdpDialog dialog = make_dialog();
   (void)dialog.add_track(video(1, 100));
