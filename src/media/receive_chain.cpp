@@ -539,6 +539,8 @@ GstEvent* ReceiveChain::State::on_output_event(GstEvent* event) {
 bool ReceiveChain::connect(GstPad* webrtc_src) {
   State& s = *state_;
   disconnect();
+  // A section that is used again may still have the chain of the track before.
+  if (g_autoptr(GstPad) before = gst_pad_get_peer(webrtc_src)) gst_pad_unlink(webrtc_src, before);
   if (gst_pad_link(webrtc_src, s.sink) != GST_PAD_LINK_OK) return false;
   {
     std::lock_guard lock(s.mutex);

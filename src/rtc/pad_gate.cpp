@@ -86,6 +86,11 @@ void PadGate::hold(GstPad* pad) {
   add_block(pad);
 }
 
+void PadGate::start_over(GstPad* pad) {
+  shown_ = false;
+  hold(pad);
+}
+
 void PadGate::open(GstPad* pad) {
   mode_ = Mode::open;
   remove_block(pad);

@@ -23,6 +23,8 @@ class PadGate : public std::enable_shared_from_this<PadGate> {
 
   // Holds the next packet (again).
   void hold(GstPad* pad);
+  // Holds the next packet and shows it to on_packet, as if the pad were new.
+  void start_over(GstPad* pad);
   // Lets packets through. They are dropped while the pad has no peer.
   void open(GstPad* pad);
   // Drops packets. `inspect`: 0, or how many packets may still be shown to on_packet.

@@ -332,7 +332,11 @@ void Peer::create_answer(Callback<std::string> done) {
 }
 
 void Peer::close_section(const std::string& mid) {
-  if (!state_->closed_) state_->dialog_.close(mid);
+  if (!state_->closed_) state_->close_section(mid);
+}
+
+void Peer::open_section(const std::string& mid) {
+  if (!state_->closed_) state_->open_section(mid);
 }
 
 GstPad* Peer::sink_pad(uint32_t track) {

@@ -67,6 +67,9 @@ class Peer {
   void create_answer(Callback<std::string> done);
   // The section was closed by force: from now on it is `inactive` on the wire.
   void close_section(const std::string& mid);
+  // A track plays in this section of the SFU's. If the section was closed before, its media is
+  // given to on_peer_pad anew: the SFU may use it again without an offer, and with the same SSRC.
+  void open_section(const std::string& mid);
 
   // webrtcbin's sink pad of a sent track; null before the answer was set. Transfer none.
   GstPad* sink_pad(uint32_t track);

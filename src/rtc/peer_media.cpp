@@ -218,7 +218,10 @@ void Peer::State::on_pad_added(gref<GstPad> pad, std::shared_ptr<PadGate> gate) 
     gate->park(pad.get(), 0);
     return;
   }
-  received_.push_back({std::move(pad), std::move(gate), {}, {}, false});
+  Received received;
+  received.pad = std::move(pad);
+  received.gate = std::move(gate);
+  received_.push_back(std::move(received));
 }
 
 void Peer::State::on_pad_removed(GstPad* pad) {
@@ -245,7 +248,7 @@ void Peer::State::place_pads() {
     if (!r.mid.empty() || r.header.payload < 0) continue;
     std::set<std::string> taken;
     for (const Received& other : received_)
-      if (!other.mid.empty()) taken.insert(other.mid);
+      if (!other.mid.empty() && !other.left) taken.insert(other.mid);
     const std::string mid =
         dialog_.section_of(r.header.ssrc, r.header.mid, r.header.payload, taken);
     if (mid.empty()) {
@@ -269,6 +272,25 @@ void Peer::State::place_pads() {
   // The listener may call back, even close().
   for (const auto& [mid, pad] : placed)
     if (!closed_) listener_.on_peer_pad(mid, pad.get());
+}
+
+void Peer::State::close_section(const std::string& mid) {
+  dialog_.close(mid);
+  for (Received& r : received_)
+    if (r.mid == mid) r.left = true;
+}
+
+// A pad that the section had before is looked at again only now: its last packets may still have
+// been under way when its track was closed.
+void Peer::State::open_section(const std::string& mid) {
+  dialog_.reopen(mid);
+  for (Received& r : received_) {
+    if (!r.left || r.mid != mid || !dialog_.may_carry(mid, r.header.ssrc)) continue;
+    r.mid.clear();
+    r.header = {};
+    r.left = false;
+    r.gate->start_over(r.pad.get());
+  }
 }
 
 void Peer::State::resume(GstPad* pad) {

@@ -42,6 +42,8 @@ struct Peer::State : std::enable_shared_from_this<Peer::State> {
   void on_first_packet(GstPad* pad, const std::vector<uint8_t>& head);
   void on_pad_removed(GstPad* pad);
   void place_pads();
+  void close_section(const std::string& mid);
+  void open_section(const std::string& mid);
   void resume(GstPad* pad);
   void drop_pads();
 
@@ -125,6 +127,7 @@ struct Peer::State : std::enable_shared_from_this<Peer::State> {
     RtpHeader header;     // payload -1 = nothing has come
     std::string mid;      // once it was given to the listener
     bool parked = false;  // dropped: nobody knows what it is
+    bool left = false;    // its track was closed
   };
   std::vector<Received> received_;
   std::map<uint32_t, gref<GstElement>> jitter_buffers_;  // by SSRC

@@ -139,6 +139,10 @@ void SdpDialog::close(const std::string& mid) {
   if (Entry* e = entry(mid)) e->closed = true;
 }
 
+void SdpDialog::reopen(const std::string& mid) {
+  if (Entry* e = entry(mid); e && !e->ours) e->closed = false;
+}
+
 std::optional<Error> SdpDialog::learn_generated(const std::string& generated) {
   Result<SdpText> sdp = parse_sdp(generated);
   if (!sdp) return failure(ErrorKind::peer, "webrtcbin made a description that cannot be read.");

@@ -84,6 +84,10 @@ class SdpDialog {
 
   // `inactive` on the wire from now on.
   void close(const std::string& mid);
+  // The SFU sends again in a section of its own that was closed.
+  void reopen(const std::string& mid);
+  // Whether packets of this SSRC, which were the section's before, may be so again.
+  bool may_carry(const std::string& mid, uint32_t ssrc) const;
 
   // Whose section a packet belongs to: by announced SSRC, else by the MID it carries, else if only
   // one section can be meant. `taken`: mids that have media already. "" = unknown.

@@ -359,6 +359,11 @@ std::string SdpDialog::section_of(uint32_t ssrc, const std::string& packet_mid, 
   return {};
 }
 
+bool SdpDialog::may_carry(const std::string& mid, uint32_t ssrc) const {
+  const Entry* e = live_entry(mid);
+  return e && (e->announced.empty() || e->announced.count(ssrc));
+}
+
 bool SdpDialog::repairs_section(const std::string& mid) const {
   const Entry* e = live_entry(mid);
   if (!e) return false;

@@ -597,7 +597,10 @@ void Session::perform(const Action& action) {
           [this](const action::MapMid& a) { tracks_by_mid_[a.mid] = a.track; },
           [this](const action::TrackLive& a) {
             auto it = published_.find(a.track);
-            if (it != published_.end()) it->second.mid = a.mid;
+            if (it != published_.end())
+              it->second.mid = a.mid;
+            else if (peer_)
+              peer_->open_section(a.mid);
             announce_sendable();
             listener_.on_track_live(a.track, a.mid);
           },

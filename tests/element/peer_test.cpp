@@ -156,6 +156,18 @@ class Client : public Peer::Listener {
   void close_section(const std::string& mid) {
     worker_.call([&] { peer_->close_section(mid); });
   }
+  void open_section(const std::string& mid) {
+    worker_.call([&] { peer_->open_section(mid); });
+  }
+  // As an element does whose track has ended.
+  void unlink(const std::string& mid) {
+    const std::string name = gate_.read([&] { return pad_names_[mid]; });
+    GstPad* pad = gst_element_get_static_pad(bin_, name.c_str());
+    GstPad* peer = gst_pad_get_peer(pad);
+    EXPECT_TRUE(gst_pad_unlink(pad, peer));
+    gst_object_unref(peer);
+    gst_object_unref(pad);
+  }
   [[nodiscard]] bool connected() {
     return gate_.wait([this] { return state_ == PeerConnection::connected; });
   }
@@ -223,7 +235,10 @@ class Client : public Peer::Listener {
         new Seen{this, mid}, [](gpointer d) { delete static_cast<Seen*>(d); });
     EXPECT_EQ(gst_pad_link(pad, target), GST_PAD_LINK_OK);
     gst_object_unref(target);
-    gate_.update([&] { pads_++; });
+    gate_.update([&] {
+      pads_++;
+      pad_names_[mid] = GST_PAD_NAME(pad);
+    });
     if (auto_resume_) peer_->resume(pad);
   }
 
@@ -243,6 +258,7 @@ class Client : public Peer::Listener {
   std::map<std::string, uint64_t> missing_;  // gaps in the sequence numbers
   std::map<std::string, uint16_t> last_;
   std::map<std::string, std::string> encodings_;
+  std::map<std::string, std::string> pad_names_;
   size_t pads_ = 0;
   int key_frame_requests_ = 0;
 };
@@ -527,6 +543,30 @@ TEST(PeerPull, LosesOnlyTheTrackThatBecomesInactive) {
   EXPECT_EQ(again.find("a=inactive"), std::string::npos);
   sfu.accept(again);
   EXPECT_TRUE(client.got("1"));
+}
+
+// The API may give the section of a closed pull to another track without an offer.
+TEST(PeerPull, GivesASectionThatIsUsedAgainToTheListenerAgain) {
+  WebrtcSfu sfu;
+  Client client;
+  sfu.add_sender(kPullVideo, video_feed(96, 4242));
+  sfu.add_sender(kPullAudio, audio_feed(4343));
+  client.remote(true, like_pion(sfu.offer()));
+  sfu.accept(client.answer());
+  ASSERT_TRUE(client.got("0"));
+  ASSERT_TRUE(client.got("1"));
+  client.open_section("1");
+  EXPECT_TRUE(client.got("1")) << "nothing changes for a section that was not closed";
+  ASSERT_EQ(client.pads(), 2u);
+  client.close_section("1");
+  client.unlink("1");
+  const uint64_t before = client.packets("1");
+  EXPECT_TRUE(client.got("0"));
+  EXPECT_EQ(client.packets("1"), before);
+  client.open_section("1");
+  EXPECT_TRUE(client.got("1"));
+  EXPECT_EQ(client.pads(), 3u);
+  EXPECT_EQ(client.encoding("1"), "PCMU");
 }
 
 TEST(PeerPull, AsksTheSenderForKeyFrames) {
