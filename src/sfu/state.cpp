@@ -259,7 +259,6 @@ SfuState::Outcome SfuState::push(Session& session, const TracksRequest& request,
     if (request.tracks[i].mid.empty())
       return done(error_reply(406, "invalid_params",
                               "tracks[" + std::to_string(i) + "]: Missing mid in track"));
-  std::size_t known = session.sections.size();
   if (auto problem = apply_offer(session, *description, now_us)) return done(*problem);
 
   TracksReply reply;
@@ -302,9 +301,9 @@ SfuState::Outcome SfuState::push(Session& session, const TracksRequest& request,
     else
       take(*section, item.track_name);
   }
+  // Those that no call has named yet: of this offer, or of the one that made the session.
   if (request.auto_discover)
-    for (std::size_t i = known; i < session.sections.size(); ++i) {
-      Section& section = session.sections[i];
+    for (Section& section : session.sections) {
       if (section.role != Section::Role::none || section.ours.rejected || !section.client.sends())
         continue;
       take(section, random_hex(32));

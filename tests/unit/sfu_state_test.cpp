@@ -517,6 +517,22 @@ TEST(SfuPush, DiscoversTracksByItself) {
   EXPECT_NE(reply.tracks[0].track_name, reply.tracks[1].track_name);
 }
 
+TEST(SfuPush, DiscoversWhatTheOfferThatMadeTheSessionBrought) {
+  World world;
+  const SessionDescription offer{SdpType::offer, client_sdp({{"0"}, {"1", "audio"}})};
+  auto made = json::read_new_session_reply(
+      world.call("POST", "/sessions/new", json::write(NewSessionRequest{offer})).body);
+  ASSERT_TRUE(bool(made));
+  world.connect(made->session_id);
+  TracksRequest request;
+  request.description = offer;
+  request.auto_discover = true;
+  const std::string path = "/sessions/" + made->session_id + "/tracks/new";
+  EXPECT_EQ(world.tracks_of(world.call("POST", path, json::write(request))).tracks.size(), 2u);
+  EXPECT_TRUE(world.tracks_of(world.call("POST", path, json::write(request))).tracks.empty())
+      << "each once";
+}
+
 TEST(SfuPush, RejectsADataChannelAndTakesTheRest) {
   World world;
   std::string session = world.new_session();
