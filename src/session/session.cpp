@@ -459,7 +459,8 @@ void Session::section_rejected(const std::string& mid) {
     error.kind = ErrorKind::rejected;
     error.track = published.name;
     error.message = "The SFU refused the track " + published.name +
-                    ": it does not support its codec. Publish H.264, VP8, VP9 or Opus.";
+                    ": it does not support its codec, or not beside that of another track. Publish "
+                    "H.264, VP8, VP9 or Opus, and the same codec on all pads of a kind.";
     TrackId refused = track;
     drop(refused);
     listener_.on_track_failed(refused, error, false);
