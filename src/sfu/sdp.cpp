@@ -70,6 +70,17 @@ constexpr KnownCodec kCodecs[] = {{"H264", "video"}, {"H265", "video"}, {"VP8", 
                                   {"VP9", "video"},  {"AV1", "video"},  {"opus", "audio"},
                                   {"PCMU", "audio"}, {"PCMA", "audio"}};
 
+// Data channels: RFC 8841.
+constexpr char kDataFormat[] = "webrtc-datachannel";
+constexpr char kDataAttributes[] = "a=sctp-port:5000\r\na=max-message-size:65536\r\n";
+
+std::string rtpmap(const MediaCodec& codec) {
+  std::string line = "a=rtpmap:" + std::to_string(codec.payload_type) + " " + codec.name + "/" +
+                     std::to_string(codec.clock_rate);
+  if (codec.channels > 1) line += "/" + std::to_string(codec.channels);
+  return line + "\r\n";
+}
+
 // A section while its lines are read.
 struct Draft {
   ClientSection section;
@@ -183,6 +194,7 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
 void finish(Draft& draft) {
   ClientSection& section = draft.section;
   section.rejected = draft.port == 0 && !draft.bundle_only;
+  if (is_data(section.kind, section.protocol)) section.direction = Direction::inactive;
   // The static ones need no rtpmap (RFC 3551).
   for (const std::string& format : section.formats) {
     auto payload = number(format, 0, 127);
@@ -249,6 +261,10 @@ void finish(Draft& draft) {
 }
 
 }  // namespace
+
+bool is_data(const std::string& kind, const std::string& protocol) {
+  return kind == "application" && (protocol == "UDP/DTLS/SCTP" || protocol == "TCP/DTLS/SCTP");
+}
 
 bool same_codec(const std::string& a, const std::string& b) {
   return a.size() == b.size() &&
@@ -389,9 +405,14 @@ std::string write_description(const DescriptionHead& head, const LocalTransport&
     std::string line = "m=" + section.kind + (section.rejected ? " 0 " : " 9 ") + section.protocol;
     if (section.rejected) {
       for (const std::string& format : section.formats) line += " " + format;
-      out += line + "\r\nc=IN IP4 0.0.0.0\r\na=mid:" + section.mid + "\r\na=inactive\r\n";
+      out += line + "\r\nc=IN IP4 0.0.0.0\r\na=mid:" + section.mid + "\r\n";
+      // Not needed (RFC 8829, section 5.3.1), but there are clients that look for a codec.
+      for (const MediaCodec& codec : section.codecs) out += rtpmap(codec);
+      out += "a=inactive\r\n";
       continue;
     }
+    const bool data = is_data(section.kind, section.protocol);
+    if (data) line += std::string(" ") + kDataFormat;
     for (const MediaCodec& codec : section.codecs) {
       line += " " + std::to_string(codec.payload_type);
       if (codec.rtx_payload_type >= 0) line += " " + std::to_string(codec.rtx_payload_type);
@@ -403,12 +424,11 @@ std::string write_description(const DescriptionHead& head, const LocalTransport&
                                  : "passive") +
            "\r\n";
     out += "a=mid:" + section.mid + "\r\na=ice-ufrag:" + transport.ufrag +
-           "\r\na=ice-pwd:" + transport.pwd + "\r\na=rtcp-mux\r\na=rtcp-rsize\r\n";
+           "\r\na=ice-pwd:" + transport.pwd + "\r\n";
+    out += data ? kDataAttributes : "a=rtcp-mux\r\na=rtcp-rsize\r\n";
     for (const MediaCodec& codec : section.codecs) {
       std::string pt = std::to_string(codec.payload_type);
-      out += "a=rtpmap:" + pt + " " + codec.name + "/" + std::to_string(codec.clock_rate);
-      if (codec.channels > 1) out += "/" + std::to_string(codec.channels);
-      out += "\r\n";
+      out += rtpmap(codec);
       if (!codec.fmtp.empty()) out += "a=fmtp:" + pt + " " + codec.fmtp + "\r\n";
       auto feedback = [&](bool wanted, const char* what) {
         if (wanted) out += "a=rtcp-fb:" + pt + " " + what + "\r\n";
@@ -446,7 +466,7 @@ std::string write_description(const DescriptionHead& head, const LocalTransport&
       out += "a=msid:" + msid + "\r\n";
     }
     static const char* const names[] = {"sendrecv", "sendonly", "recvonly", "inactive"};
-    out += std::string("a=") + names[int(section.direction)] + "\r\n";
+    if (!data) out += std::string("a=") + names[int(section.direction)] + "\r\n";
     if (std::exchange(first, false)) {
       std::string address = transport.address + " " + std::to_string(transport.port) + " typ host";
       out += "a=candidate:1 1 udp 2130706431 " + address + "\r\na=candidate:1 2 udp 2130706431 " +

@@ -54,7 +54,7 @@ struct OurSection {
   Direction direction = Direction::inactive;
   bool rejected = false;
   std::vector<std::string> formats;  // of a rejected section, as the client wrote them
-  std::vector<MediaCodec> codecs;
+  std::vector<MediaCodec> codecs;    // of a rejected section, those the SFU knows
   std::map<std::string, int> extensions;  // uri -> id
   SsrcPair ssrcs;                         // of what we send
   std::string cname, stream_id;
@@ -74,6 +74,9 @@ std::string write_description(const DescriptionHead& head, const LocalTransport&
 // The header extensions that the SFU understands.
 ExtensionIds extension_ids(const std::map<std::string, int>& extensions);
 const std::vector<std::string>& known_extensions(const std::string& kind);
+
+// A section for data channels, as browsers write it since 2019 (RFC 8841).
+bool is_data(const std::string& kind, const std::string& protocol);
 
 // Case-insensitive.
 bool same_codec(const std::string& a, const std::string& b);

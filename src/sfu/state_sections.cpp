@@ -133,11 +133,19 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
     bool media = (client.kind == "audio" || client.kind == "video") &&
                  client.protocol.find("RTP/SAVPF") != std::string::npos;
     bool reachable = description.has_bundle ? client.bundled : alone;
+    // No data goes through it, but a client whose first offer is of data channels alone needs it
+    // to connect.
+    bool data = is_data(client.kind, client.protocol) && !client.rejected && reachable;
+    if (data) {
+      alone = ours.rejected = false;
+      continue;
+    }
     if (client.rejected || !media || !reachable || client.codecs.empty()) {
       if (section.role != Section::Role::none && !section.closed)
         close_section(session, section, false);
       ours.rejected = true;
       ours.direction = Direction::inactive;
+      ours.codecs = client.codecs;
       continue;
     }
     alone = false;

@@ -357,13 +357,17 @@ TEST(SfuSdpWriting, AClientThatInsistsOnBeingPassiveIsAnsweredActive) {
 }
 
 TEST(SfuSdpWriting, RejectedSectionsStandOutsideTheBundle) {
-  OurSection rejected = section("0", "application", Direction::inactive);
+  OurSection rejected = section("0", "video", Direction::inactive);
   rejected.rejected = true;
-  rejected.protocol = "UDP/DTLS/SCTP";
-  rejected.formats = {"webrtc-datachannel"};
+  rejected.protocol = "UDP/TLS/RTP/SAVPF";
+  rejected.formats = {"96", "97"};
+  rejected.codecs.resize(1);
+  rejected.codecs[0].name = "VP8";
+  rejected.codecs[0].payload_type = 96;
   std::string text = write_description({false, 1, 1}, local(),
                                        {rejected, section("1", "audio", Direction::recvonly)});
-  EXPECT_EQ(count(text, "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"), 1u);
+  EXPECT_EQ(count(text, "m=video 0 UDP/TLS/RTP/SAVPF 96 97\r\n"), 1u);
+  EXPECT_EQ(count(text, "a=rtpmap:96 VP8/90000\r\n"), 1u) << "for clients that look for a codec";
   EXPECT_EQ(count(text, "a=group:BUNDLE 1\r\n"), 1u);
   EXPECT_GT(text.find("a=candidate"), text.find("m=audio")) << "the tag of the bundle has them";
 }

@@ -533,16 +533,36 @@ TEST(SfuPush, DiscoversWhatTheOfferThatMadeTheSessionBrought) {
       << "each once";
 }
 
-TEST(SfuPush, RejectsADataChannelAndTakesTheRest) {
+TEST(SfuPush, AcceptsADataChannelsSectionWhichIsNoTrack) {
   World world;
   std::string session = world.new_session();
-  TracksReply reply =
-      world.tracks_of(world.push(session, fixture("chromium-data.sdp"), {{"0", "a"}}));
+  TracksReply reply = world.tracks_of(
+      world.push(session, fixture("chromium-data.sdp"), {{"0", "a"}, {"1", "data"}}));
   auto sections = sections_of(reply.description->sdp);
   ASSERT_EQ(sections.size(), 2u);
-  EXPECT_EQ(sections[1].rfind("m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n", 0), 0u);
-  EXPECT_EQ(count(reply.description->sdp, "a=group:BUNDLE 0\r\n"), 1u);
+  EXPECT_EQ(sections[1].rfind("m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n", 0), 0u);
+  EXPECT_EQ(count(reply.description->sdp, "a=group:BUNDLE 0 1\r\n"), 1u);
   EXPECT_FALSE(reply.tracks[0].error);
+  EXPECT_EQ(reply.tracks[1].error.code, "invalid_params");
+}
+
+TEST(SfuPush, AnOfferOfDataChannelsAloneConnects) {
+  World world;
+  std::string sdp = client_sdp({{"0"}});
+  const std::string video = "m=video 9 UDP/TLS/RTP/SAVPF 96 97";
+  sdp.replace(sdp.find(video), video.size(), "m=application 9 UDP/DTLS/SCTP webrtc-datachannel");
+  TracksRequest request;
+  request.description = SessionDescription{SdpType::offer, sdp};
+  request.auto_discover = true;
+  std::string session = world.new_session();
+  TracksReply reply = world.tracks_of(
+      world.call("POST", "/sessions/" + session + "/tracks/new", json::write(request)));
+  EXPECT_TRUE(reply.tracks.empty());
+  ASSERT_TRUE(reply.description);
+  EXPECT_EQ(count(reply.description->sdp, "a=group:BUNDLE 0\r\n"), 1u);
+  EXPECT_EQ(count(reply.description->sdp, "a=sctp-port:5000\r\n"), 1u);
+  EXPECT_EQ(count(reply.description->sdp, "a=candidate:"), 2u);
+  EXPECT_EQ(count(reply.description->sdp, "rtcp-mux"), 0u);
 }
 
 TEST(SfuPush, FailedItemsHaveNoMid) {
