@@ -240,11 +240,10 @@ SdpDialog::Texts SdpDialog::local_texts(bool is_offer) {
       section.protocol = e.local.protocol;
       section.formats = e.local.formats;
       if (section.formats.empty()) section.formats = {"0"};
-      section.attributes.add("mid", e.mid);
-      section.attributes.add("inactive");
       for (const SdpAttribute& a : e.local.attributes)
         if (a.name == "rtpmap") section.attributes.push_back(a);
-      wire.sections.push_back(std::move(section));
+      // As browsers do: there are SFUs that take missing credentials for other ones.
+      wire.sections.push_back(with_transport(section, wire_setup, "inactive"));
       continue;
     }
     const char* direction = e.closed ? "inactive" : e.ours ? "sendonly" : "recvonly";

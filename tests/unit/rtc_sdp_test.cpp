@@ -196,6 +196,9 @@ TEST(SdpAnswerFromSfu, MayRejectASectionAndStillCarryItsCandidates) {
   (void)dialog.add_track(audio(3));
   const SdpText next = parsed(dialog.offer(generated({"0", "1", "2"}))->wire);
   EXPECT_EQ(next.sections[0].port, 0u);
+  EXPECT_EQ(value(next.sections[0].attributes, "ice-ufrag"),
+            value(next.sections[1].attributes, "ice-ufrag"))
+      << "as browsers do";
   EXPECT_EQ(value(next.attributes, "group"), "BUNDLE 1 2");
   EXPECT_EQ(value(next.sections[1].attributes, "setup"), "actpass");
 }
