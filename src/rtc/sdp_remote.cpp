@@ -200,6 +200,11 @@ bool SdpDialog::describe_received(Entry& e, const SdpSection& offered) {
   }
   for (SdpFormat& format : formats) {
     format.feedback = known_feedback(format.feedback);
+    // GStreamer would ask for key frames by FIR wherever that is agreed. It is not for repair (RFC
+    // 5104, section 4.3.1.2), and there are SFUs that heed PLI alone.
+    if (std::find(format.feedback.begin(), format.feedback.end(), "nack pli") !=
+        format.feedback.end())
+      std::erase(format.feedback, "ccm fir");
     format.fmtp = tidy_fmtp(format.fmtp);
     payloads_.emplace(format.payload, format);
   }

@@ -304,7 +304,11 @@ TEST(SdpOfferFromSfu, IsAnsweredWithEveryCodecWeCanReceive) {
     EXPECT_EQ(values(cam.attributes, "fmtp")[0],
               "125 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f");
     EXPECT_EQ(values(cam.attributes, "extmap").size(), 2u) << "mid and transport-cc, not rid";
-    EXPECT_EQ(values(cam.attributes, "rtcp-fb").size(), 12u) << "all but goog-remb";
+    EXPECT_EQ(values(cam.attributes, "rtcp-fb"),
+              (std::vector<std::string>{"125 nack", "125 nack pli", "125 transport-cc", "98 nack",
+                                        "98 nack pli", "98 transport-cc", "96 nack", "96 nack pli",
+                                        "96 transport-cc"}))
+        << "neither goog-remb, nor FIR where there is PLI";
     EXPECT_EQ(answer.sections[1].formats, (std::vector<std::string>{"111", "0", "8"}));
   }
   EXPECT_EQ(dialog.mid_extension_id(), 1);
