@@ -40,6 +40,10 @@ ApiReply error_reply(int status, const char* code, const std::string& text) {
   return {status, json::write(ApiError{code, text}), 0};
 }
 
+static ApiReply undecodable(const Error& error) {
+  return error_reply(400, "decoding_error", "Failed to decode body as JSON: " + error.message);
+}
+
 static ApiReply too_many_sections() {
   return error_reply(410, "session_error", "The session has too many media sections");
 }
@@ -165,6 +169,9 @@ SfuState::Outcome SfuState::serve(const ApiRequest& request, int64_t since_us, i
   // The first exchange makes the connection; any other needs it.
   bool exchange = verb == "tracks/new" || verb == "tracks/update";
   if (exchange && session.remote_set && !session.connected) {
+    // What cannot be read need not wait.
+    auto parsed = json::read_tracks_request(request.body);
+    if (!parsed) return done(undecodable(parsed.error()));
     if (now_us - since_us < int64_t(settings_.connect_wait_ms) * 1000) return {Wait::connected, {}};
     return done(error_reply(425, "session_error",
                             "Session is not ready yet. Please ensure the PeerConnection is "
@@ -174,10 +181,6 @@ SfuState::Outcome SfuState::serve(const ApiRequest& request, int64_t since_us, i
          : verb == "renegotiate"   ? renegotiate(session, request, now_us)
          : verb == "tracks/update" ? update(session, request, since_us, now_us)
                                    : close(session, request, now_us);
-}
-
-static ApiReply undecodable(const Error& error) {
-  return error_reply(400, "decoding_error", "Failed to decode body as JSON: " + error.message);
 }
 
 SfuState::Outcome SfuState::new_session(const ApiRequest& request, int64_t now_us) {

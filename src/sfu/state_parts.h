@@ -56,6 +56,8 @@ struct SfuState::Session {
   }
   std::string next_mid() const;
   int extension_id(const std::string& uri);
+  // Remembers the client's extensions of a section, and drops those whose number is taken.
+  void note_extensions(std::map<std::string, int>& offered);
   // The number of a codec in this session; `wish` if it is free.
   int payload_type(const std::string& codec, int wish);
   void set_remote(Hooks& hooks, const RemoteTransport& remote);

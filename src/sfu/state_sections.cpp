@@ -49,6 +49,19 @@ int SfuState::Session::extension_id(const std::string& uri) {
   return 0;
 }
 
+// Some clients number the extensions of each section by themselves, and so give a number twice. In
+// a BUNDLE group it means one extension (RFC 8843, section 9): the one that came first.
+void SfuState::Session::note_extensions(std::map<std::string, int>& offered) {
+  std::erase_if(offered, [this](const auto& extension) {
+    const auto& [uri, id] = extension;
+    bool taken = std::any_of(extensions.begin(), extensions.end(), [&](const auto& known) {
+      return known.second == id && known.first != uri;
+    });
+    if (!taken && extensions.size() < 64) extensions.emplace(uri, id);
+    return taken;
+  });
+}
+
 int SfuState::Session::payload_type(const std::string& codec, int wish) {
   for (const auto& [number, name] : payloads)
     if (name == codec) return number;
@@ -127,6 +140,7 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
     OurSection& ours = section.ours;
     if (ours.mid.empty()) ours.mid = client.mid;
     section.client = client;
+    session.note_extensions(section.client.extensions);
     ours.kind = client.kind;
     ours.protocol = client.protocol;
     ours.formats = client.formats;
@@ -164,11 +178,9 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
     }
     std::map<std::string, int> extensions;
     for (const std::string& uri : known_extensions(client.kind)) {
-      auto offered = client.extensions.find(uri);
-      if (offered != client.extensions.end()) extensions.insert(*offered);
+      auto offered = section.client.extensions.find(uri);
+      if (offered != section.client.extensions.end()) extensions.insert(*offered);
     }
-    for (const auto& [uri, id] : client.extensions)
-      if (session.extensions.size() < 64) session.extensions.emplace(uri, id);
     if (section.role == Section::Role::pull) {
       follow_client(session, section, now_us);
       continue;
@@ -185,7 +197,8 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
         forwarder_.remove_ingress({session.id, ours.mid});  // paused
     }
   }
-  session.set_remote(hooks_, description.transport);
+  // Where all is rejected there is no transport yet: the next offer may bring another.
+  if (!alone) session.set_remote(hooks_, description.transport);
   return std::nullopt;
 }
 

@@ -565,6 +565,58 @@ TEST(SfuPush, AnOfferOfDataChannelsAloneConnects) {
   EXPECT_EQ(count(reply.description->sdp, "rtcp-mux"), 0u);
 }
 
+TEST(SfuPush, MayBeginAfterADataChannelAlone) {
+  World world;
+  std::string session = world.new_session();
+  std::string data =
+      "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n"
+      "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n"
+      "a=ice-ufrag:gone\r\na=ice-pwd:passwordpasswordpassword\r\n"
+      "a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\na=sctp-port:5000\r\n";
+  TracksRequest request;
+  request.description = SessionDescription{SdpType::offer, data};
+  request.auto_discover = true;
+  TracksReply nothing = world.tracks_of(
+      world.call("POST", "/sessions/" + session + "/tracks/new", json::write(request)));
+  EXPECT_TRUE(nothing.tracks.empty());
+  EXPECT_FALSE(world.remotes.count(session)) << "the rejected section's transport is none";
+
+  // Its transport went with the section, so the client makes another for its media.
+  std::string both = client_sdp({{"1", "video", "sendonly", 1000}});
+  auto media = both.find("m=video");
+  both.insert(media,
+              "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n"
+              "a=mid:0\r\na=inactive\r\n");
+  TracksReply reply = world.tracks_of(world.push(session, both, {{"1", "v"}}));
+  ASSERT_EQ(reply.tracks.size(), 1u);
+  EXPECT_FALSE(reply.tracks[0].error);
+  EXPECT_EQ(world.remotes[session].ufrag, "clnt");
+}
+
+TEST(SfuPush, AnExtensionNumberMeansOneThing) {
+  World world;
+  std::string session = world.new_session();
+  const std::string time =
+      "a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time\r\n";
+  const std::string level = "a=extmap:2 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n";
+  TracksReply reply = world.tracks_of(world.push(
+      session,
+      client_sdp({{"0", "video", "sendonly", 0, time}, {"1", "audio", "sendonly", 0, level}}),
+      {{"0", "v"}, {"1", "a"}}));
+  EXPECT_EQ(count(reply.description->sdp, time), 1u);
+  EXPECT_EQ(count(reply.description->sdp, "a=extmap:2 "), 1u) << reply.description->sdp;
+  EXPECT_EQ(count(reply.description->sdp, "sdes:mid\r\n"), 2u);
+
+  // Nor do we give it out twice.
+  world.connect(session);
+  std::string publisher = world.publisher(2000);
+  TracksReply pulled = world.pull(session, {{publisher, "v"}});
+  ASSERT_TRUE(pulled.description);
+  auto sections = sections_of(pulled.description->sdp);
+  ASSERT_EQ(sections.size(), 3u);
+  EXPECT_EQ(count(sections[2], time), 1u) << sections[2];
+}
+
 TEST(SfuPush, FailedItemsHaveNoMid) {
   World world;
   std::string session = world.new_session();
@@ -998,6 +1050,8 @@ TEST(SfuExchange, TheSecondWaitsForTheConnection) {
   world.wait(200);
   ASSERT_TRUE(world.answered(late));
   expect_error(world.replies[late], 425, "session_error", "not ready yet");
+
+  expect_error(world.call("POST", path, "{"), 400, "decoding_error");
 
   RequestId good = world.begin("POST", path, json::write(request));
   world.wait(1000);
