@@ -169,8 +169,13 @@ void SfuServer::Impl::handle(SoupServerMessage* message, const char* raw_path) {
     SoupMessageHeaders* headers = soup_server_message_get_response_headers(message);
     soup_message_headers_replace(headers, "Access-Control-Allow-Methods",
                                  "GET, POST, PUT, DELETE, OPTIONS");
-    soup_message_headers_replace(headers, "Access-Control-Allow-Headers",
-                                 "Authorization, Content-Type, If-None-Match, Prefer");
+    // Any header may be sent along. "*" would not cover Authorization, so what is asked for is
+    // named.
+    const char* wanted = soup_message_headers_get_list(
+        soup_server_message_get_request_headers(message), "Access-Control-Request-Headers");
+    std::string allowed = "Authorization, Content-Type, If-None-Match, Prefer";
+    if (wanted && *wanted) allowed += std::string(", ") + wanted;
+    soup_message_headers_replace(headers, "Access-Control-Allow-Headers", allowed.c_str());
     soup_message_headers_replace(headers, "Access-Control-Max-Age", "86400");
     return;
   }

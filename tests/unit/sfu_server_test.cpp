@@ -158,13 +158,14 @@ TEST_F(SfuServerTest, BrowsersMayCallIt) {
   Reply preflight = http("OPTIONS", app("/sessions/new"), "",
                          {{"Origin", "https://example.org"},
                           {"Access-Control-Request-Method", "POST"},
-                          {"Access-Control-Request-Headers", "authorization,content-type"}});
+                          {"Access-Control-Request-Headers", "authorization,content-type,x-own"}});
   EXPECT_EQ(preflight.status, 204);
   EXPECT_EQ(preflight.headers["access-control-allow-origin"], "*");
   EXPECT_NE(preflight.headers["access-control-allow-headers"].find("Authorization"),
             std::string::npos);
   EXPECT_NE(preflight.headers["access-control-allow-headers"].find("Content-Type"),
             std::string::npos);
+  EXPECT_NE(preflight.headers["access-control-allow-headers"].find("x-own"), std::string::npos);
   EXPECT_NE(preflight.headers["access-control-allow-methods"].find("PUT"), std::string::npos);
   Reply refused = http("GET", app("/sessions/nothing"));
   EXPECT_EQ(refused.status, 404);
