@@ -358,6 +358,11 @@ void SfuServer::Impl::set_remote(const std::string& session, const RemoteTranspo
   if (link != links.end()) link->second->transport->set_remote(remote);
 }
 
+void SfuServer::Impl::expect_another_connection(const std::string& session) {
+  auto link = links.find(session);
+  if (link != links.end()) link->second->transport->expect_another();
+}
+
 void SfuServer::Impl::close_transport(const std::string& session) {
   auto found = links.find(session);
   if (found == links.end()) return;

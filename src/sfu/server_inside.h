@@ -95,6 +95,7 @@ struct SfuServer::Impl : SfuState::Hooks, Forwarder::Output {
   // SfuState::Hooks
   std::optional<LocalTransport> open_transport(const std::string& session) override;
   void set_remote(const std::string& session, const RemoteTransport& remote) override;
+  void expect_another_connection(const std::string& session) override;
   void close_transport(const std::string& session) override;
   void reply(RequestId request, const ApiReply& reply) override;
   // Forwarder::Output

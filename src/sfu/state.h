@@ -52,6 +52,8 @@ class SfuState {
     // Opens the way for a session; nullopt if that cannot be done.
     virtual std::optional<LocalTransport> open_transport(const std::string& session) = 0;
     virtual void set_remote(const std::string& session, const RemoteTransport& remote) = 0;
+    // The client may close its connection and make another with the same credentials.
+    virtual void expect_another_connection(const std::string& session) {}
     virtual void close_transport(const std::string& session) = 0;
     virtual void reply(RequestId request, const ApiReply& reply) = 0;
   };

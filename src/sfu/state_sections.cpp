@@ -77,6 +77,12 @@ int SfuState::Session::payload_type(const std::string& codec, int wish) {
   return -1;
 }
 
+std::string SfuState::Session::tagged_mid() const {
+  for (const Section& section : sections)
+    if (!section.ours.rejected) return section.ours.mid;
+  return "";
+}
+
 void SfuState::Session::set_remote(Hooks& hooks, const RemoteTransport& remote) {
   if (remote_set) return;
   remote_set = true;
@@ -126,6 +132,7 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
                                               const ClientDescription& description,
                                               int64_t now_us) {
   if (auto problem = check_offer(session, description)) return problem;
+  const std::string tagged_before = session.tagged_mid();
   session.client_bundles = description.has_bundle;
   session.client_mixes = description.allow_mixed;
   bool alone = true;  // without a group only one section has a transport
@@ -198,7 +205,12 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
     }
   }
   // Where all is rejected there is no transport yet: the next offer may bring another.
-  if (!alone) session.set_remote(hooks_, description.transport);
+  if (alone) return std::nullopt;
+  // The connection is that of the group's first section. libwebrtc makes another when that section
+  // ends, though RFC 8843 lets the next one take it over.
+  if (session.remote_set && session.tagged_mid() != tagged_before)
+    hooks_.expect_another_connection(session.id);
+  session.set_remote(hooks_, description.transport);
   return std::nullopt;
 }
 

@@ -3,8 +3,10 @@
 #include <gio/gio.h>
 #include <gst/gst.h>
 #include <nice/agent.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cctype>
 #include <cstring>
@@ -20,8 +22,10 @@ namespace cfr::sfu {
 namespace {
 
 constexpr std::size_t kMaxHeld = 64;  // DTLS messages that wait for ICE
+constexpr std::size_t kRandom = 32;   // bytes of a ClientHello's random
 constexpr int kReceiveBuffer = 2 << 20, kSendBuffer = 1 << 20;
 constexpr int64_t kHeardInterval = 250 * 1000;
+constexpr int64_t kReplaceWait = 5000 * 1000;  // for ICE and DTLS to begin anew
 // GstDtlsConnectionState, which has no public header
 enum DtlsState { kDtlsClosed = 1, kDtlsFailed = 2, kDtlsConnected = 4 };
 
@@ -106,6 +110,18 @@ void set_on_inner(GstElement* bin, const char* factory, const char* first, gint6
   gst_iterator_free(found);
 }
 
+// The random of a ClientHello in the clear, which says which handshake it begins; null for all else
+// (RFC 6347, sections 4.1 and 4.2.2).
+const uint8_t* hello_random(const uint8_t* data, std::size_t size) {
+  constexpr std::size_t kRecord = 13, kHandshake = 12, kVersion = 2;
+  if (size < kRecord + kHandshake + kVersion + kRandom) return nullptr;
+  const uint8_t* message = data + kRecord;
+  bool in_the_clear = !data[3] && !data[4];                // epoch 0
+  bool first = !message[6] && !message[7] && !message[8];  // fragment_offset
+  if (data[0] != 22 || !in_the_clear || message[0] != 1 || !first) return nullptr;
+  return message + kHandshake + kVersion;
+}
+
 void drop_source(GSource*& source) {
   if (!source) return;
   g_source_destroy(source);
@@ -123,6 +139,10 @@ struct Transport::State : std::enable_shared_from_this<Transport::State> {
   bool verified = false;  // DTLS stands, and with the right client
   bool ended = false;     // for good
   bool silent = false;
+  int64_t replaced_until_us = 0;         // a close before then may be followed by another handshake
+  bool closed = false;                   // and that handshake is waited for
+  NiceAddress hello_from;                // of the last ClientHello, while one may come anew
+  std::array<uint8_t, kRandom> hello{};  // random of the handshake that was begun last
   std::atomic<bool> blocked{false};
   int depth = 0;  // callbacks of ours on the stack
   int64_t last_heard_us = 0, told_heard_us = 0, silence_us = kSilence_us;
@@ -148,6 +168,9 @@ struct Transport::State : std::enable_shared_from_this<Transport::State> {
   void close();
 
   void received(const uint8_t* data, std::size_t size);
+  void renew_dtls();
+  void look_at_sender();
+  void follow_client();
   void decrypted(GstBuffer* buffer, bool rtcp);
   void encrypted(GstBuffer* buffer);
   void chosen_pair();
@@ -212,6 +235,7 @@ void Transport::State::close() {
 
 // "" or what went wrong.
 std::string Transport::State::open(const std::string& address) {
+  nice_address_init(&hello_from);
   auto options =
       NiceAgentOption(NICE_AGENT_OPTION_LITE_MODE | NICE_AGENT_OPTION_REGULAR_NOMINATION);
   agent = gref<GObject>::adopt(
@@ -373,6 +397,13 @@ void Transport::State::received(const uint8_t* data, std::size_t size) {
   if (size == 0 || ended || !listener || blocked) return;
   Visit visit(this);
   const bool dtls = data[0] >= 20 && data[0] <= 63;  // RFC 7983
+  if (const uint8_t* random = dtls ? hello_random(data, size) : nullptr) {
+    bool another = !std::equal(hello.begin(), hello.end(), random);
+    std::copy_n(random, kRandom, hello.begin());
+    if (another && (verified || closed) && !remote->client_is_passive) renew_dtls();
+    if (ended) return;
+    if (g_get_monotonic_time() < replaced_until_us) follow_client();
+  }
   if (!dtls && !verified) {
     check_dtls();
     if (!verified) return;
@@ -380,6 +411,43 @@ void Transport::State::received(const uint8_t* data, std::size_t size) {
   // What the elements make of garbage concerns that packet alone.
   gst_pad_push(from_network.get(), gst_buffer_new_memdup(data, size));
   if (dtls) check_dtls();
+}
+
+// RFC 6347, section 4.2.8: a client may begin anew, without ending what was. ICE has checked where
+// it comes from.
+void Transport::State::renew_dtls() {
+  verified = closed = false;
+  close_dtls();
+  std::string problem = open_dtls(false);
+  if (problem.empty()) return;
+  ended = true;
+  listener->on_transport_closed(problem);
+}
+
+// libnice does not say where data comes from.
+void Transport::State::look_at_sender() {
+  uint8_t bytes[128];
+  sockaddr_storage from;
+  socklen_t size = sizeof from;
+  auto* address = reinterpret_cast<sockaddr*>(&from);
+  ssize_t length = recvfrom(g_socket_get_fd(G_SOCKET(socket.get())), bytes, sizeof bytes,
+                            MSG_PEEK | MSG_DONTWAIT, address, &size);
+  if (length > 0 && hello_random(bytes, std::size_t(length)))
+    nice_address_set_from_sockaddr(&hello_from, address);
+}
+
+// libnice stays with a pair of candidates until a better one is chosen, and that of the client's
+// new connection is merely as good. The client begins DTLS on the one that it has chosen.
+void Transport::State::follow_client() {
+  NiceAgent* nice = NICE_AGENT(agent.get());
+  GSList* candidates = nice_agent_get_remote_candidates(nice, stream, 1);
+  for (GSList* item = candidates; item; item = item->next) {
+    auto* candidate = static_cast<NiceCandidate*>(item->data);
+    if (!nice_address_equal(&candidate->addr, &hello_from)) continue;
+    nice_agent_set_selected_remote_candidate(nice, stream, 1, candidate);
+    break;
+  }
+  g_slist_free_full(candidates, reinterpret_cast<GDestroyNotify>(nice_candidate_free));
 }
 
 void Transport::State::decrypted(GstBuffer* buffer, bool rtcp) {
@@ -432,6 +500,7 @@ void Transport::State::heard() {
     return;
   }
   last_heard_us = g_get_monotonic_time();
+  if (last_heard_us < replaced_until_us) look_at_sender();
   if (!live() || (last_heard_us - told_heard_us < kHeardInterval && !silent)) return;
   Visit visit(this);
   told_heard_us = last_heard_us;
@@ -442,6 +511,12 @@ void Transport::State::heard() {
 // --- states ----------------------------------------------------------------------------------
 
 void Transport::State::second_passed() {
+  if (closed && !ended && listener && g_get_monotonic_time() > replaced_until_us) {
+    Visit visit(this);
+    ended = true;
+    listener->on_transport_closed("the client closed DTLS");
+    return;
+  }
   if (!live() || silent || g_get_monotonic_time() - last_heard_us < silence_us) return;
   Visit visit(this);
   silent = true;
@@ -467,6 +542,9 @@ void Transport::State::check_dtls() {
     verified = true;
     last_heard_us = g_get_monotonic_time();
     listener->on_transport_connected();
+  } else if (dtls == kDtlsClosed && verified && g_get_monotonic_time() < replaced_until_us) {
+    verified = false;
+    closed = true;
   } else if (dtls == kDtlsClosed && verified) {
     ended = true;
     listener->on_transport_closed("the client closed DTLS");
@@ -522,6 +600,10 @@ void Transport::set_remote(const RemoteTransport& remote) {
   nice_agent_set_remote_credentials(NICE_AGENT(s.agent.get()), s.stream, remote.ufrag.c_str(),
                                     remote.pwd.c_str());
   s.check_dtls();
+}
+
+void Transport::expect_another() {
+  state_->replaced_until_us = g_get_monotonic_time() + kReplaceWait;
 }
 
 void Transport::send(Bytes packet, bool rtcp) {

@@ -61,6 +61,9 @@ class Transport {
   // Once. What the client sends may come before it: ICE is answered and DTLS begins at once, but
   // nothing passes until the certificate has been compared with the fingerprint.
   void set_remote(const RemoteTransport& remote);
+  // The client may replace its connection by another with the same credentials and certificate: for
+  // five seconds the end of DTLS is not the end.
+  void expect_another();
   void send(Bytes packet, bool rtcp);
 
   // Faults for tests: what arrives is thrown away unseen (STUN and all), and nothing is sent.

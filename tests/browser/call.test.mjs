@@ -130,3 +130,47 @@ test('a browser adds and closes tracks during a call', { timeout: 60000 }, async
   assert.deepEqual([...speaker.problems, ...viewer.problems], []);
   for (const page of [speaker, viewer]) await page.context().close();
 });
+
+test('a call outlives the first section of its connection', { timeout: 60000 }, async () => {
+  const [speaker, viewer] = [await world.page(), await world.page()];
+  const guest = await arrive(speaker, PEOPLE[0]);
+  await viewer.evaluate(async (settings) => {
+    window.client = new Client(settings);
+    await client.startEmpty();
+  }, world.clientSettings());
+  await listenTo(viewer, guest);
+  await assertShows(viewer, PEOPLE[0], 'the viewer');
+  const added = await speaker.evaluate(async (colours) => {
+    window.screenShare = new Camera({ colours });
+    const trackNames = await client.push([client.add(screenShare.track)]);
+    return { sessionId: client.sessionId, trackNames };
+  }, PEOPLE[1].colours);
+
+  // Chromium replaces the connection when the section it is named after ends, and tells nobody.
+  const closeFirst = (page) => page.evaluate(() =>
+      client.close([client.pc.getTransceivers()[0]], { force: false }));
+  const assertHears = async (what) => {
+    const count = () => viewer.evaluate(async () => {
+      const [report] = await client.stats('inbound-rtp', 'audio');
+      return report.packetsReceived;
+    });
+    const before = await count();
+    await until(what, async () => await count() > before + 50);
+    await until(what, async () => {
+      const sound = await hear(viewer);
+      return sound.rms > 0.02 && Math.abs(sound.frequency - PEOPLE[0].frequency) < 15;
+    });
+  };
+  await closeFirst(speaker);
+  await assertHears('sound after the speaker closed the first section');
+  await closeFirst(viewer);
+  await assertHears('sound after the viewer closed the first section');
+
+  await viewer.evaluate(async ({ sessionId, trackNames }) => {
+    const [video] = await client.pull(sessionId, trackNames);
+    window.seen = await watchVideo(video);
+  }, added);
+  await assertShows(viewer, { ...PEOPLE[1], frequency: PEOPLE[0].frequency }, 'the viewer again');
+  assert.deepEqual([...speaker.problems, ...viewer.problems], []);
+  for (const page of [speaker, viewer]) await page.context().close();
+});

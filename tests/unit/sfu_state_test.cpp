@@ -121,6 +121,9 @@ struct World : SfuState::Hooks, Forwarder::Output {
     remotes[session] = remote;
   }
   void close_transport(const std::string& session) override { closed.push_back(session); }
+  void expect_another_connection(const std::string& session) override {
+    replaced.push_back(session);
+  }
   void reply(RequestId request, const ApiReply& reply) override {
     EXPECT_FALSE(replies.count(request)) << "a second reply";
     replies[request] = reply;
@@ -242,7 +245,7 @@ struct World : SfuState::Hooks, Forwarder::Output {
   std::map<RequestId, ApiReply> replies;
   std::map<std::string, RemoteTransport> remotes;
   std::map<std::string, unsigned> sent;
-  std::vector<std::string> opened, closed;
+  std::vector<std::string> opened, closed, replaced;
   std::vector<TrackAddress> started;
   RequestId last = 0;
   int64_t now = 1000000 * kMs;
@@ -565,16 +568,17 @@ TEST(SfuPush, AnOfferOfDataChannelsAloneConnects) {
   EXPECT_EQ(count(reply.description->sdp, "rtcp-mux"), 0u);
 }
 
-TEST(SfuPush, MayBeginAfterADataChannelAlone) {
+TEST(SfuPush, MayBeginAfterASectionThatIsRejected) {
   World world;
   std::string session = world.new_session();
-  std::string data =
+  std::string unknown =
       "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n"
-      "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n"
+      "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\n"
+      "a=rtpmap:96 X-UNKNOWN/90000\r\na=rtcp-mux\r\n"
       "a=ice-ufrag:gone\r\na=ice-pwd:passwordpasswordpassword\r\n"
-      "a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\na=sctp-port:5000\r\n";
+      "a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\n";
   TracksRequest request;
-  request.description = SessionDescription{SdpType::offer, data};
+  request.description = SessionDescription{SdpType::offer, unknown};
   request.auto_discover = true;
   TracksReply nothing = world.tracks_of(
       world.call("POST", "/sessions/" + session + "/tracks/new", json::write(request)));
@@ -585,7 +589,7 @@ TEST(SfuPush, MayBeginAfterADataChannelAlone) {
   std::string both = client_sdp({{"1", "video", "sendonly", 1000}});
   auto media = both.find("m=video");
   both.insert(media,
-              "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n"
+              "m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\n"
               "a=mid:0\r\na=inactive\r\n");
   TracksReply reply = world.tracks_of(world.push(session, both, {{"1", "v"}}));
   ASSERT_EQ(reply.tracks.size(), 1u);
@@ -1262,6 +1266,24 @@ TEST(SfuClose, ByNegotiationIsAnswered) {
                                                             {"3"}}),
                                                 {{"3", "y"}}));
   EXPECT_EQ(sections_of(more.description->sdp).size(), 4u);
+}
+
+TEST(SfuClose, OfTheFirstSectionMayBringAnotherConnection) {
+  World world;
+  std::string session = world.new_session();
+  world.push(session, client_sdp({{"0"}, {"1"}, {"2"}}), {{"0", "a"}, {"1", "b"}, {"2", "c"}});
+  world.connect(session);
+  auto stopped = [](const char* mid) {
+    Media media{mid};
+    media.stopped = true;
+    return media;
+  };
+  world.tracks_of(world.close(session, {"1"}, false, client_sdp({{"0"}, stopped("1"), {"2"}})));
+  EXPECT_TRUE(world.replaced.empty()) << "the others share the first one's";
+  world.tracks_of(
+      world.close(session, {"0"}, false, client_sdp({stopped("0"), stopped("1"), {"2"}})));
+  EXPECT_EQ(world.replaced, std::vector{session});
+  EXPECT_TRUE(world.closed.empty());
 }
 
 TEST(SfuClose, OfAPullEndsTheForwarding) {
