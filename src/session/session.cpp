@@ -451,12 +451,12 @@ void Session::on_peer_pad(const std::string& mid, GstPad* pad) {
   listener_.on_remote_pad(it->second, pad);
 }
 
-// The SFU's answer has no place for this track's codec.
+// The SFU's answer has no place for this track's codec, or its offer none that we can receive.
 void Session::section_rejected(const std::string& mid) {
+  Error error;
+  error.kind = ErrorKind::rejected;
   for (auto& [track, published] : published_) {
     if (published.mid != mid) continue;
-    Error error;
-    error.kind = ErrorKind::rejected;
     error.track = published.name;
     error.message = "The SFU refused the track " + published.name +
                     ": it does not support its codec, or not beside that of another track. Publish "
@@ -466,6 +466,16 @@ void Session::section_rejected(const std::string& mid) {
     listener_.on_track_failed(refused, error, false);
     return;
   }
+  auto node = tracks_by_mid_.extract(mid);
+  if (!node) return;
+  for (const auto& [name, track] : remote_tracks_)
+    if (track == node.mapped()) error.track = name.second;
+  error.message =
+      "The track " + error.track +
+      " cannot be received: the SFU offers none of the codecs that this GStreamer has a "
+      "depayloader for.";
+  listener_.on_track_failed(node.mapped(), error, false);
+  run(negotiator_.drop(node.mapped()));
 }
 
 void Session::announce_sendable() {

@@ -128,8 +128,8 @@ TEST_F(Elements, keep_what_is_set_and_hide_secrets) {
   for (const char* name : {"cfrealtimesink", "cfrealtimesrc"}) {
     GstElement* element = gst_element_factory_make(name, nullptr);
     g_object_set(element, "app-id", "an-app", "app-secret", "hush", "api-url",
-                 "http://127.0.0.1:9/v1", "stun-server", nullptr, "max-retries", 3,
-                 "retry-timeout", 20u, nullptr);
+                 "http://127.0.0.1:9/v1", "stun-server", nullptr, "max-retries", 3, "retry-timeout",
+                 20u, nullptr);
     g_autofree char* app = nullptr;
     g_autofree char* url = nullptr;
     int retries = 0;
@@ -137,8 +137,7 @@ TEST_F(Elements, keep_what_is_set_and_hide_secrets) {
     EXPECT_STREQ(app, "an-app");
     EXPECT_STREQ(url, "http://127.0.0.1:9/v1");
     EXPECT_EQ(retries, 3);
-    for (const char* secret :
-         {"app-secret", "turn-key-token", "stream-token", "turn-servers"}) {
+    for (const char* secret : {"app-secret", "turn-key-token", "stream-token", "turn-servers"}) {
       GParamSpec* spec = g_object_class_find_property(G_OBJECT_GET_CLASS(element), secret);
       ASSERT_TRUE(spec) << secret;
       EXPECT_FALSE(spec->flags & G_PARAM_READABLE) << secret;
@@ -237,9 +236,8 @@ TEST_F(Elements, unreachable_api_is_retried_and_said_as_a_warning) {
   Pipeline pipeline(std::string(kTone) +
                     "cfrealtimesink name=s app-id=a api-url=http://127.0.0.1:9/v1");
   pipeline.play();
-  EXPECT_TRUE(pipeline.until([&] {
-    return pipeline.warnings.size() >= 1 && pipeline.connection("s") == "reconnecting";
-  }));
+  EXPECT_TRUE(pipeline.until(
+      [&] { return pipeline.warnings.size() >= 1 && pipeline.connection("s") == "reconnecting"; }));
   EXPECT_TRUE(pipeline.errors.empty());
   EXPECT_LT(pipeline.stop(), scaled(1000));
 }
@@ -264,8 +262,8 @@ TEST_P(BadSession, ends_in_a_clear_error) {
   FakeApi api([&](auto&, auto&, auto&) {
     return FakeApi::Answer{.status = GetParam().status, .body = GetParam().body};
   });
-  Pipeline pipeline(std::string(kTone) + "cfrealtimesink app-id=a app-secret=hush api-url=" +
-                    api.url());
+  Pipeline pipeline(std::string(kTone) +
+                    "cfrealtimesink app-id=a app-secret=hush api-url=" + api.url());
   pipeline.play();
   expect_error(pipeline, GetParam().domain(), GetParam().code, "");
   EXPECT_EQ(pipeline.errors[0].debug.find("hush"), std::string::npos);
@@ -275,8 +273,7 @@ TEST_P(BadSession, ends_in_a_clear_error) {
 INSTANTIATE_TEST_SUITE_P(
     Replies, BadSession,
     testing::Values(
-        BadReply{"wrong_secret", 401,
-                 R"({"errorCode":"unauthorized","errorDescription":"no"})",
+        BadReply{"wrong_secret", 401, R"({"errorCode":"unauthorized","errorDescription":"no"})",
                  gst_resource_error_quark, GST_RESOURCE_ERROR_NOT_AUTHORIZED},
         BadReply{"unknown_app", 404, R"({"errors":[{"message":"App not found"}]})",
                  gst_resource_error_quark, GST_RESOURCE_ERROR_NOT_FOUND},
@@ -292,18 +289,26 @@ INSTANTIATE_TEST_SUITE_P(
                  gst_stream_error_quark, GST_STREAM_ERROR_FORMAT}),
     [](const auto& info) { return std::string(info.param.name); });
 
-// A reply to tracks/new whose answer is `sdp`, escaped for JSON.
-std::string answer_with(std::string sdp) {
+std::string escaped_for_json(const std::string& sdp) {
   std::string escaped;
   for (char c : sdp) {
-    if (c == '\r') escaped += "\\r";
-    else if (c == '\n') escaped += "\\n";
-    else if (c == '"') escaped += "\\\"";
-    else escaped += c;
+    if (c == '\r')
+      escaped += "\\r";
+    else if (c == '\n')
+      escaped += "\\n";
+    else if (c == '"')
+      escaped += "\\\"";
+    else
+      escaped += c;
   }
+  return escaped;
+}
+
+// A reply to tracks/new whose answer is `sdp`.
+std::string answer_with(const std::string& sdp) {
   return R"({"requiresImmediateRenegotiation":false,"tracks":[{"mid":"0","trackName":"audio_0"}],)"
          R"("sessionDescription":{"type":"answer","sdp":")" +
-         escaped + "\"}}";
+         escaped_for_json(sdp) + "\"}}";
 }
 
 class HostileAnswer : public testing::TestWithParam<std::pair<const char*, const char*>> {};
@@ -316,8 +321,8 @@ TEST_P(HostileAnswer, ends_in_an_error_and_a_clean_stop) {
       return FakeApi::Answer{.body = answer_with(GetParam().second)};
     return FakeApi::Answer{.body = "{}"};
   });
-  Pipeline pipeline(std::string(kTone) + "cfrealtimesink app-id=a max-retries=0 api-url=" +
-                    api.url());
+  Pipeline pipeline(std::string(kTone) +
+                    "cfrealtimesink app-id=a max-retries=0 api-url=" + api.url());
   pipeline.play();
   EXPECT_TRUE(pipeline.until_error(10000));
   EXPECT_LT(pipeline.stop(), scaled(1000));
@@ -339,15 +344,45 @@ INSTANTIATE_TEST_SUITE_P(
                   "00:00\r\na=setup:passive\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"
                   "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:1\r\nm=video 9 UDP/TLS/RTP/SAVPF "
                   "96\r\na=mid:2\r\n"},
-        std::pair{"offer_numbers",
-                  "v=99999999999999999999\r\no=- -1 -1 IN IP9 x\r\ns=-\r\nt=9 -9\r\nm=audio 99999999 "
-                  "UDP/TLS/RTP/SAVPF 4294967296 -1 111\r\na=rtpmap:111 opus/0/0\r\n"}),
+        std::pair{
+            "offer_numbers",
+            "v=99999999999999999999\r\no=- -1 -1 IN IP9 x\r\ns=-\r\nt=9 -9\r\nm=audio 99999999 "
+            "UDP/TLS/RTP/SAVPF 4294967296 -1 111\r\na=rtpmap:111 opus/0/0\r\n"}),
     [](const auto& info) { return std::string(info.param.first); });
+
+TEST_F(Elements, a_codec_that_cannot_be_received_is_told) {
+  std::string offer =
+      "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-lite\r\n"
+      "a=fingerprint:sha-256 "
+      "00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:"
+      "88:99:AA:BB:CC:DD:EE:FF\r\na=group:BUNDLE 0\r\n"
+      "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=setup:actpass\r\na=mid:0\r\n"
+      "a=ice-ufrag:aUfrag\r\na=ice-pwd:aPasswordThatIsLongEnough\r\na=rtcp-mux\r\n"
+      "a=rtpmap:96 H999/90000\r\na=sendonly\r\n";
+  FakeApi api([&](auto&, const std::string& path, auto&) {
+    if (path.find("/sessions/new") != std::string::npos)
+      return FakeApi::Answer{.status = 201, .body = R"({"sessionId":"0123456789abcdef"})"};
+    if (path.find("/tracks/new") != std::string::npos)
+      return FakeApi::Answer{
+          .body =
+              R"({"requiresImmediateRenegotiation":true,"tracks":[{"mid":"0","trackName":"cam",)"
+              R"("sessionId":"fedcba9876543210"}],"sessionDescription":{"type":"offer","sdp":")" +
+              escaped_for_json(offer) + "\"}}"};
+    return FakeApi::Answer{.body = "{}"};
+  });
+  Pipeline pipeline("cfrealtimesrc app-id=a tracks=fedcba9876543210/cam api-url=" + api.url() +
+                    " ! fakesink");
+  pipeline.play();
+  ASSERT_TRUE(pipeline.until_error(10000));
+  EXPECT_NE(pipeline.errors[0].text.find("cam"), std::string::npos) << pipeline.errors[0].text;
+  EXPECT_LT(pipeline.stop(), scaled(1000));
+}
 
 TEST_F(Elements, unsupported_caps) {
   FakeApi api([](auto&, auto&, auto&) { return FakeApi::Answer{.never = true}; });
-  Pipeline pipeline("videotestsrc is-live=true ! jpegenc name=j cfrealtimesink name=s app-id=a api-url=" +
-                    api.url());
+  Pipeline pipeline(
+      "videotestsrc is-live=true ! jpegenc name=j cfrealtimesink name=s app-id=a api-url=" +
+      api.url());
   auto encoder = pipeline.element("j"), sink = pipeline.element("s");
   g_autoptr(GstPad) from = gst_element_get_static_pad(encoder.get(), "src");
   g_autoptr(GstPad) to = gst_element_request_pad_simple(sink.get(), "video_%u");
@@ -397,4 +432,3 @@ TEST_F(Elements, explain_themselves) {
 
 }  // namespace
 }  // namespace cfr::test
-
