@@ -18,7 +18,7 @@ namespace cfr {
 namespace {
 
 constexpr gint64 kAskAgainUs =
-    G_USEC_PER_SEC;                  // SFUs limit key frame requests to about one a second
+    G_USEC_PER_SEC;  // SFUs limit key frame requests to about one a second
 constexpr GstClockTime kGapMargin = 500 * GST_MSECOND;
 constexpr int kHopelessErrors = 50;  // of a decoder that has not shown anything yet
 
@@ -87,6 +87,7 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   bool keep_message(GstMessage* message);
   GstEvent* own_stream_start(GstEvent* event);
   GstEvent* with_tags(GstEvent* event);
+  GstEvent* later_gap(GstEvent* event);
   GstEvent* on_output_event(GstEvent* event);
   gboolean on_upstream_event(GstPad* pad, GstObject* parent, GstEvent* event);
   gboolean on_upstream_query(GstPad* pad, GstObject* parent, GstQuery* query);
@@ -510,6 +511,18 @@ GstEvent* ReceiveChain::State::with_tags(GstEvent* event) {
   return gst_event_new_tag(list);
 }
 
+// A gap of a depayloader's or decoder's may lie before what has come out: what is left of it.
+GstEvent* ReceiveChain::State::later_gap(GstEvent* event) {
+  GstClockTime start, duration;
+  gst_event_parse_gap(event, &start, &duration);
+  const GstClockTime known = std::max(out_position.load(std::memory_order_relaxed),
+                                      out_floor.load(std::memory_order_relaxed));
+  if (start >= known) return event;
+  gst_event_unref(event);
+  if (!GST_CLOCK_TIME_IS_VALID(duration) || start + duration <= known) return nullptr;
+  return gst_event_new_gap(known, start + duration - known);
+}
+
 // Takes the event, gives what goes out in its place, or null.
 GstEvent* ReceiveChain::State::on_output_event(GstEvent* event) {
   switch (GST_EVENT_TYPE(event)) {
@@ -525,6 +538,7 @@ GstEvent* ReceiveChain::State::on_output_event(GstEvent* event) {
         gst_event_unref(own);
       }
       return event;
+    case GST_EVENT_GAP: return later_gap(event);
     case GST_EVENT_TAG: {
       GstTagList* list = nullptr;
       gst_event_parse_tag(event, &list);

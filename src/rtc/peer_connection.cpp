@@ -16,6 +16,9 @@ namespace {
 
 using Link = Peer::State::Link;
 
+// The SFU keeps a silent session for 30 s.
+constexpr guint kMaxMisorderMs = 30000;
+
 void on_ice_candidate(GstElement*, guint, gchar* candidate, gpointer data) {
   static_cast<Link*>(data)->post(
       [text = std::string(candidate)](Peer::State& self) { self.on_candidate(text); });
@@ -98,7 +101,10 @@ void Peer::State::configure() {
     // The default cname is user@host.
     GstStructure* sdes = gst_structure_new("application/x-rtp-source-sdes", "cname", G_TYPE_STRING,
                                            token_.c_str(), nullptr);
-    g_object_set(rtpbin, "sdes", sdes, nullptr);
+    // After an outage an SFU passes on what the publisher has sent again meanwhile, under the old
+    // numbers. With the default of 2 s the jitter buffer takes five of them in a row for a restart
+    // of the stream and shows old pictures; within this time they are merely late.
+    g_object_set(rtpbin, "sdes", sdes, "max-misorder-time", kMaxMisorderMs, nullptr);
     gst_structure_free(sdes);
   }
 }

@@ -98,7 +98,8 @@ GstPadProbeReturn on_frame(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
     if (GST_EVENT_TYPE(event) != GST_EVENT_GAP) return GST_PAD_PROBE_OK;
     GstClockTime start, duration;
     gst_event_parse_gap(event, &start, &duration);
-    if (GST_CLOCK_TIME_IS_VALID(self->last_pts_) && start < self->last_pts_) ++self->backwards_;
+    if (GST_CLOCK_TIME_IS_VALID(self->last_pts_) && start < self->last_pts_)
+      self->went_back("gap", start);
     self->last_pts_ = start + duration;
     ++self->gaps_;
     return GST_PAD_PROBE_OK;
@@ -121,15 +122,22 @@ GstPadProbeReturn on_frame(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
     // The counter wraps at 65536.
     unsigned step = (unsigned(counter) - self->last_) & 0xffff;
     if (step >= 0x8000)
-      ++self->backwards_;
+      self->went_back("counter", GstClockTime(counter));
     else if (step > 1)
       self->missing_ += step - 1;
-    if (GST_CLOCK_TIME_IS_VALID(self->last_pts_) && pts < self->last_pts_) ++self->backwards_;
+    if (GST_CLOCK_TIME_IS_VALID(self->last_pts_) && pts < self->last_pts_)
+      self->went_back("picture", pts);
   }
   self->last_pts_ = pts;
   self->last_ = unsigned(counter);
   ++self->count_;
   return GST_PAD_PROBE_OK;
+}
+
+void Frames::went_back(const char* what, GstClockTime to) {
+  ++backwards_;
+  printf("after picture %u (%" GST_TIME_FORMAT ") a %s of %" G_GUINT64_FORMAT "\n", unsigned(last_),
+         GST_TIME_ARGS(last_pts_), what, to);
 }
 
 Frames::Frames(Pipeline& pipeline, const char* element) : pad_(pad_of(pipeline, element, "sink")) {

@@ -34,6 +34,7 @@ class Frames {
 
  private:
   friend GstPadProbeReturn on_frame(GstPad*, GstPadProbeInfo*, gpointer);
+  void went_back(const char* what, GstClockTime to);
   gref<GstPad> pad_;
   gulong probe_ = 0;
   std::atomic<unsigned> count_{0}, unreadable_{0}, last_{0}, backwards_{0}, eos_{0}, missing_{0},

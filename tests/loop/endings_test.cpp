@@ -2,6 +2,8 @@
 // is complained about, nothing is left.
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "loop/content.h"
 #include "loop/harness.h"
 
@@ -14,6 +16,9 @@ void count_criticals() {
   g_log_set_default_handler(
       [](const gchar* domain, GLogLevelFlags level, const gchar* message, gpointer) {
         if (!(level & (G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR))) return;
+        // GStreamer 1.22.0 looks through the sources of an RTP session while it adds one.
+        if (strstr(message, "g_hash_table_foreach: assertion 'version == hash_table->version'"))
+          return;
         ++criticals;
         fprintf(stderr, "%s-CRITICAL: %s\n", domain ? domain : "", message);
       },
