@@ -88,6 +88,7 @@ setup() {
 }
 
 # run DIR NAME SUITES MESON-ARGUMENT...
+nice=0
 run() {
   dir=$1 name=$2 suites=$3
   shift 3
@@ -96,7 +97,7 @@ run() {
     set -- "$@" --suite "$suite"
   done
   # What passed and failed is read from the log.
-  ${meson:-meson} test -C "$dir" --no-rebuild --logbase "$name" "$@" || true
+  nice -n "$nice" meson test -C "$dir" --no-rebuild --logbase "$name" "$@" || true
   for log in "$dir/meson-logs/$name"*.json; do
     # A suite without a test has not been run.
     [ -s "$log" ] || failed_steps=$((failed_steps + 1))
@@ -138,18 +139,22 @@ if [ -n "$soak" ]; then
   [ -s "$build/meson-logs/run-soak.json" ] || failed_step
 fi
 
-fuzz=
-if [ $built = yes ] && wants fuzz; then
-  meson='nice -n 19 meson' run "$build" run-fuzz fuzz >"$build/fuzz.log" 2>&1 &
-  fuzz=$!
-fi
+# Part of what follows mostly waits, so it runs side by side; fuzzing takes what that leaves of the
+# processors. What runs in the background is shown when it has ended.
+background=
+beside() {
+  suite=$1
+  shift
+  run "$build" "run-$suite" "$suite" "$@" >"$build/$suite.log" 2>&1 &
+  background="$background $!:$suite"
+}
 if [ $built = yes ]; then
+  if wants fuzz; then nice=19 && beside fuzz && nice=0; fi
+  if wants net; then beside net --num-processes 6; fi
   plain=
   for suite in unit element; do wants $suite && plain="$plain $suite"; done
   [ -z "$plain" ] || run "$build" run-plain "$plain"
-  wants loop && run "$build" run-loop loop --num-processes 3
-  # These mostly wait for the end of an outage.
-  wants net && run "$build" run-net net --num-processes 8
+  wants loop && run "$build" run-loop loop --num-processes 4
   wants docs && run "$build" run-docs docs --num-processes 1
   if wants browser; then
     if "$here/browser/install.sh"; then
@@ -159,18 +164,19 @@ if [ $built = yes ]; then
     fi
   fi
 fi
-if [ -n "$fuzz" ]; then
-  wait $fuzz || true
-  cat "$build/fuzz.log"
-  [ -s "$build/meson-logs/run-fuzz.json" ] || failed_step
-fi
 if [ $asan = yes ]; then
   run "$build-asan" run-asan 'unit element' --setup asan
-  run "$build-asan" run-asan-loop loop --setup asan --num-processes 3
+  run "$build-asan" run-asan-loop loop --setup asan --num-processes 4
 fi
 if [ $tsan = yes ]; then
-  run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 3
+  run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 4
 fi
+for job in $background; do
+  suite=${job#*:}
+  wait "${job%%:*}" || true
+  cat "$build/$suite.log"
+  [ -s "$build/meson-logs/run-$suite.json" ] || failed_step
+done
 
 step "$(($(date +%s) - started)) s"
 exec /usr/bin/python3 "$here/support/summary.py" --also-failed "$failed_steps" \

@@ -28,6 +28,14 @@ gref<GstPad> pad_of(Pipeline& pipeline, const char* element, const char* pad) {
   return gref<GstPad>::adopt(gst_element_get_static_pad(found.get(), pad));
 }
 
+// With the stream lock, under which probes run: none is left in the middle of its work.
+void remove_probe(const gref<GstPad>& pad, gulong probe) {
+  if (!probe) return;
+  gst_pad_remove_probe(pad.get(), probe);
+  GST_PAD_STREAM_LOCK(pad.get());
+  GST_PAD_STREAM_UNLOCK(pad.get());
+}
+
 bool luma_plane(GstPad* pad, GstVideoInfo* info) {
   GstCaps* caps = gst_pad_get_current_caps(pad);
   bool good = caps && gst_video_info_from_caps(info, caps);
@@ -149,7 +157,7 @@ Frames::Frames(Pipeline& pipeline, const char* element) : pad_(pad_of(pipeline, 
 }
 
 Frames::~Frames() {
-  if (probe_) gst_pad_remove_probe(pad_.get(), probe_);
+  remove_probe(pad_, probe_);
 }
 
 GstPadProbeReturn on_samples(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
@@ -191,7 +199,7 @@ Tone::Tone(Pipeline& pipeline, const char* element) : pad_(pad_of(pipeline, elem
 }
 
 Tone::~Tone() {
-  if (probe_) gst_pad_remove_probe(pad_.get(), probe_);
+  remove_probe(pad_, probe_);
 }
 
 double Tone::frequency() const {
@@ -236,7 +244,7 @@ Buffers::Buffers(Pipeline& pipeline, const char* element)
 }
 
 Buffers::~Buffers() {
-  if (probe_) gst_pad_remove_probe(pad_.get(), probe_);
+  remove_probe(pad_, probe_);
 }
 
 std::string Buffers::caps() const {

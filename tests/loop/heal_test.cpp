@@ -304,10 +304,11 @@ TEST(Heal, waiting_for_a_publisher_can_be_bounded) {
   Pipeline publisher(kPicture);
   publisher.play();
   std::string session = publisher.live_session();
-  Pipeline other("cfrealtimesrc name=r wait-timeout=1 session-id=" + session + kShow);
+  Pipeline other("cfrealtimesrc name=r wait-timeout=" + std::to_string(scaled(2)) +
+                 " session-id=" + session + kShow);
   Buffers buffers(other, "out");
   other.play();
-  EXPECT_TRUE(other.until([&] { return buffers.count() > 90; }));
+  EXPECT_TRUE(other.until([&] { return buffers.count() > scaled(75); }));
   EXPECT_TRUE(other.errors.empty()) << other.errors[0].text;
 }
 
