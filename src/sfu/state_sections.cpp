@@ -53,7 +53,8 @@ int SfuState::Session::extension_id(const std::string& uri) {
 // a BUNDLE group it means one extension (RFC 8843, section 9): the one that came first.
 void SfuState::Session::note_extensions(std::map<std::string, int>& offered) {
   std::erase_if(offered, [this](const auto& extension) {
-    const auto& [uri, id] = extension;
+    const std::string& uri = extension.first;
+    const int id = extension.second;
     bool taken = std::any_of(extensions.begin(), extensions.end(), [&](const auto& known) {
       return known.second == id && known.first != uri;
     });
