@@ -76,7 +76,8 @@ struct Stream {
   Pipeline publisher, player;
   Frames frames;
   std::atomic<unsigned> pads_added{0}, pads_removed{0};
-  unsigned may_go_back = 0;  // pictures that repeat an older one
+  // Pictures out of order that are borne with.
+  static inline unsigned may_go_back = 0;
 };
 
 }  // namespace cfr::test

@@ -121,7 +121,6 @@ TEST_P(NetworkLoss, at_random_is_lived_with) {
   // At such a loss key frames arrive damaged now and then, and the decoder fills in what is older.
   unsigned damaged = GetParam() < 20 ? 0 : 5;
   EXPECT_LE(stream.frames.unreadable(), damaged) << "damaged pictures were shown";
-  stream.may_go_back = damaged;
   stream.expect_back(std::to_string(GetParam()) + " % loss");
   EXPECT_EQ(stream.publisher.string_property("s", "session-id"), session);
 }
