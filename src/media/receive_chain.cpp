@@ -1,5 +1,6 @@
 #include "media/receive_chain.h"
 
+#include <gst/rtp/rtp.h>
 #include <gst/video/video.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include "media/decoders.h"
 #include "media/edge.h"
 #include "media/weak.h"
+#include "media/whole_pictures.h"
 
 GST_DEBUG_CATEGORY_STATIC(cf_realtime_receive_debug);
 #define GST_CAT_DEFAULT cf_realtime_receive_debug
@@ -71,13 +73,17 @@ struct ReceiveChain::State : std::enable_shared_from_this<ReceiveChain::State> {
   // Positions in the segment: of what has come out last, and the end of the last gap.
   std::atomic<GstClockTime> out_position{0}, out_floor{0};
   std::atomic<gint64> asked_us{0};
-  std::atomic<guint32> wish{0};  // seqnum of the last request from downstream
+  std::atomic<guint32> wish{0};             // seqnum of the last request from downstream
+  std::unique_ptr<WholePictures> pictures;  // with the depayloader's stream lock
 
   bool build(std::string* problem);
   void clear();
   void watch_output();
   void on_output(GstPadProbeInfo* info);
+  void watch_packets(GstElement* depayloader);
+  void on_packet(GstBuffer* packet);
   void watch_depayloader(GstElement* depayloader);
+  GstPadProbeReturn on_picture(GstBuffer* picture);
   void ask_key_frame();
   void ask_again();
   bool put_off(GstEvent* event);
@@ -288,6 +294,7 @@ bool ReceiveChain::State::build(std::string* problem) {
     if (GstElement* depayloader = make(codec.depayloader)) {
       set_if_present(depayloader, "wait-for-keyframe", "true");
       set_if_present(depayloader, "request-keyframe", "true");
+      watch_packets(depayloader);
       watch_depayloader(depayloader);
     }
     if (codec.parser) make(codec.parser);
@@ -340,14 +347,17 @@ void ReceiveChain::State::watch_output() {
       Weak<State>::make(shared_from_this()), Weak<State>::free);
 }
 
-// Time does not go back behind a gap that was announced, however late the machine is.
+// Time does not go back behind a gap that was announced, however late the machine is; nor do
+// pictures and samples.
 void ReceiveChain::State::on_output(GstPadProbeInfo* info) {
   flowed.store(true, std::memory_order_relaxed);
   if (!(GST_PAD_PROBE_INFO_TYPE(info) & GST_PAD_PROBE_TYPE_BUFFER)) return;
   GstBuffer* buffer = GST_PAD_PROBE_INFO_BUFFER(info);
   GstClockTime position = GST_BUFFER_PTS(buffer);
   if (!GST_CLOCK_TIME_IS_VALID(position)) return;
-  const GstClockTime floor = out_floor.load(std::memory_order_relaxed);
+  GstClockTime floor = out_floor.load(std::memory_order_relaxed);
+  if (output == Output::raw)  // what is encoded may be in another order than it is shown
+    floor = std::max(floor, out_position.load(std::memory_order_relaxed));
   if (position < floor) {
     buffer = gst_buffer_make_writable(buffer);
     GST_BUFFER_PTS(buffer) = position = floor;
@@ -357,7 +367,39 @@ void ReceiveChain::State::on_output(GstPadProbeInfo* info) {
   out_position.store(position, std::memory_order_relaxed);
 }
 
-// Nothing but key frames passes until one has come; and nothing without content.
+void ReceiveChain::State::watch_packets(GstElement* depayloader) {
+  if (!WholePictures::needed(codec.name)) return;
+  pictures = std::make_unique<WholePictures>(codec.name);
+  g_autoptr(GstPad) pad = gst_element_get_static_pad(depayloader, "sink");
+  gst_pad_add_probe(
+      pad, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST),
+      [](GstPad*, GstPadProbeInfo* info, gpointer data) {
+        auto state = Weak<State>::lock(data);
+        if (!state) return GST_PAD_PROBE_OK;
+        if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
+          state->on_packet(GST_PAD_PROBE_INFO_BUFFER(info));
+        } else {
+          GstBufferList* list = GST_PAD_PROBE_INFO_BUFFER_LIST(info);
+          for (guint i = 0; i < gst_buffer_list_length(list); ++i)
+            state->on_packet(gst_buffer_list_get(list, i));
+        }
+        return GST_PAD_PROBE_OK;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
+}
+
+void ReceiveChain::State::on_packet(GstBuffer* packet) {
+  GstRTPBuffer rtp = GST_RTP_BUFFER_INIT;
+  if (!gst_rtp_buffer_map(packet, GST_MAP_READ, &rtp)) return;
+  pictures->add({gst_rtp_buffer_get_seq(&rtp),
+                 gst_rtp_buffer_get_timestamp(&rtp),
+                 bool(gst_rtp_buffer_get_marker(&rtp)),
+                 GST_BUFFER_PTS(packet),
+                 {static_cast<const uint8_t*>(gst_rtp_buffer_get_payload(&rtp)),
+                  gst_rtp_buffer_get_payload_len(&rtp)}});
+  gst_rtp_buffer_unmap(&rtp);
+}
+
 void ReceiveChain::State::watch_depayloader(GstElement* depayloader) {
   g_autoptr(GstPad) pad = gst_element_get_static_pad(depayloader, "src");
   gst_pad_add_probe(
@@ -365,25 +407,30 @@ void ReceiveChain::State::watch_depayloader(GstElement* depayloader) {
       [](GstPad*, GstPadProbeInfo* info, gpointer data) {
         auto state = Weak<State>::lock(data);
         if (!state) return GST_PAD_PROBE_OK;
-        Edge& edge = *state->edge;
         if (info->type & GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM) {
           // A gap before any media is an error to parsers.
           bool gap = GST_EVENT_TYPE(GST_PAD_PROBE_INFO_EVENT(info)) == GST_EVENT_GAP;
-          return gap && edge.asking.load(std::memory_order_relaxed) ? GST_PAD_PROBE_DROP
-                                                                    : GST_PAD_PROBE_OK;
+          return gap && state->edge->asking.load(std::memory_order_relaxed) ? GST_PAD_PROBE_DROP
+                                                                            : GST_PAD_PROBE_OK;
         }
         GstBuffer* buffer = GST_PAD_PROBE_INFO_BUFFER(info);
-        if (!state->video)  // padding alone: a decoder would take it for a loss
-          return gst_buffer_get_size(buffer) == 0 ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
-        if (!GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT)) {
-          edge.asking.store(false, std::memory_order_relaxed);
-          return GST_PAD_PROBE_OK;
-        }
-        if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT))
-          edge.asking.store(true, std::memory_order_relaxed);
-        return edge.asking.load(std::memory_order_relaxed) ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
+        if (state->video) return state->on_picture(buffer);
+        // padding alone: a decoder would take it for a loss
+        return gst_buffer_get_size(buffer) == 0 ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
       },
       Weak<State>::make(shared_from_this()), Weak<State>::free);
+}
+
+// Nothing but whole key frames passes until one has come.
+GstPadProbeReturn ReceiveChain::State::on_picture(GstBuffer* picture) {
+  const bool delta = GST_BUFFER_FLAG_IS_SET(picture, GST_BUFFER_FLAG_DELTA_UNIT);
+  const bool lost = delta ? GST_BUFFER_FLAG_IS_SET(picture, GST_BUFFER_FLAG_DISCONT)
+                          : pictures && !pictures->whole(GST_BUFFER_PTS(picture));
+  if (lost)
+    edge->asking.store(true, std::memory_order_relaxed);
+  else if (!delta)
+    edge->asking.store(false, std::memory_order_relaxed);
+  return edge->asking.load(std::memory_order_relaxed) ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
 }
 
 // --- key frames and errors -------------------------------------------------------------------
@@ -511,16 +558,21 @@ GstEvent* ReceiveChain::State::with_tags(GstEvent* event) {
   return gst_event_new_tag(list);
 }
 
-// A gap of a depayloader's or decoder's may lie before what has come out: what is left of it.
+// A gap of a depayloader's or decoder's may begin before what has come out: what is left of it.
 GstEvent* ReceiveChain::State::later_gap(GstEvent* event) {
   GstClockTime start, duration;
   gst_event_parse_gap(event, &start, &duration);
   const GstClockTime known = std::max(out_position.load(std::memory_order_relaxed),
                                       out_floor.load(std::memory_order_relaxed));
-  if (start >= known) return event;
-  gst_event_unref(event);
-  if (!GST_CLOCK_TIME_IS_VALID(duration) || start + duration <= known) return nullptr;
-  return gst_event_new_gap(known, start + duration - known);
+  const bool bounded = GST_CLOCK_TIME_IS_VALID(duration);
+  const GstClockTime end = bounded ? start + duration : start;
+  if (start < known) {
+    gst_event_unref(event);
+    if (end <= known) return nullptr;
+    event = gst_event_new_gap(known, end - known);
+  }
+  out_floor.store(end, std::memory_order_relaxed);
+  return event;
 }
 
 // Takes the event, gives what goes out in its place, or null.
@@ -617,7 +669,8 @@ void ReceiveChain::State::send_gap() {
   const GstClockTime end = gst_segment_position_from_running_time(segment, GST_FORMAT_TIME, now);
   if (!GST_CLOCK_TIME_IS_VALID(start) || !GST_CLOCK_TIME_IS_VALID(end)) return;
   // A slow decoder may have given more meanwhile.
-  start = std::max(start, out_position.load(std::memory_order_relaxed));
+  start = std::max({start, out_position.load(std::memory_order_relaxed),
+                    out_floor.load(std::memory_order_relaxed)});
   if (start >= end) return;
   out_floor = end;
   gst_pad_push_event(src, gst_event_new_gap(start, end - start));

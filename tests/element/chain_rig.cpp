@@ -109,6 +109,7 @@ GstPadProbeReturn FakePeer::on_input(GstPadProbeInfo* info) {
     --lose;
     return GST_PAD_PROBE_DROP;
   }
+  if (loses && loses(buffer)) return GST_PAD_PROBE_DROP;
   if (!gst_pad_is_linked(src_.get())) {
     signal_.happened();
     return GST_PAD_PROBE_DROP;

@@ -64,6 +64,33 @@ TEST_P(Video, RecoversFromLossWithoutADamagedPicture) {
   EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
 }
 
+TEST_P(Video, KeyFramesThatLostPacketsAreNotShown) {
+  Rig rig(MediaKind::video, GetParam().source);
+  rig.receive(codec());
+  // Each picture of several packets loses its second one, until ten have.
+  int damaged = 0, packet = 0;
+  guint32 picture = 0;
+  rig.peer->loses = [&](GstBuffer* buffer) {
+    GstRTPBuffer rtp = GST_RTP_BUFFER_INIT;
+    if (!gst_rtp_buffer_map(buffer, GST_MAP_READ, &rtp)) return false;
+    packet = gst_rtp_buffer_get_timestamp(&rtp) == picture ? packet + 1 : 0;
+    picture = gst_rtp_buffer_get_timestamp(&rtp);
+    gst_rtp_buffer_unmap(&rtp);
+    return packet == 1 && damaged++ < 10;
+  };
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  rig.connect();
+  // It is asked for another, until one is whole.
+  ASSERT_TRUE(rig.wait([&] {
+    if (rig.frames().empty()) rig.peer->request_key_frame();
+    return rig.frames().size() >= 20;
+  })) << damaged;
+  EXPECT_GE(damaged, 3);
+  for (auto& frame : rig.frames()) EXPECT_TRUE(frame.counter) << "damaged";
+  EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
+}
+
 TEST_P(Video, JoinedInTheMiddleShowsNothingBeforeAKeyFrameAndAsksForIt) {
   Rig rig(MediaKind::video, GetParam().source);
   rig.receive(codec());

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include "loop/harness.h"
-#include "loop/stream.h"
 #include "net/network.h"
 
 int main(int argc, char** argv) {
@@ -13,9 +12,6 @@ int main(int argc, char** argv) {
   }
   gst_init(&argc, &argv);
   cfr::test::Sfu::place(cfr::test::Network::there(), cfr::test::Network::kTheirs);
-  // Where packets are lost, a picture may overtake another, or a key frame be damaged
-  // (docs/reliability.md).
-  cfr::test::Stream::may_go_back = 5;
   int result = RUN_ALL_TESTS();
   // A filter that fits nothing is a mistake.
   return testing::UnitTest::GetInstance()->test_to_run_count() > 0 ? result : 1;

@@ -118,9 +118,6 @@ TEST_P(NetworkLoss, at_random_is_lived_with) {
   printf("[ MEASURED ] %d %% loss: %u of 450 frames shown\n", GetParam(), seen);
   // Each way is lossy, and a lost picture costs all up to the next key frame.
   EXPECT_GT(seen, GetParam() <= 1 ? 420u : GetParam() <= 5 ? 300u : 30u);
-  // At such a loss key frames arrive damaged now and then, and the decoder fills in what is older.
-  unsigned damaged = GetParam() < 20 ? 0 : 5;
-  EXPECT_LE(stream.frames.unreadable(), damaged) << "damaged pictures were shown";
   stream.expect_back(std::to_string(GetParam()) + " % loss");
   EXPECT_EQ(stream.publisher.string_property("s", "session-id"), session);
 }
