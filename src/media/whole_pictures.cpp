@@ -44,6 +44,13 @@ bool WholePictures::begins(Bytes payload) const {
   }
 }
 
+bool WholePictures::whole(uint64_t pts) const {
+  auto distance = [pts](const Picture& picture) {
+    return pts < picture.pts ? picture.pts - pts : pts - picture.pts;
+  };
+  return (distance(before_) < distance(current_) ? before_ : current_).whole;
+}
+
 void WholePictures::add(const Packet& packet) {
   const bool follows = any_ && packet.sequence == next_;
   if (any_ && packet.timestamp == current_.timestamp) {

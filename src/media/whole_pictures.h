@@ -22,8 +22,8 @@ class WholePictures {
     std::span<const uint8_t> payload;
   };
   void add(const Packet& packet);  // in order
-  // Of the last two pictures, the one that was given at `pts`.
-  bool whole(uint64_t pts) const { return pts < current_.pts ? before_.whole : current_.whole; }
+  // Of the last two pictures, the one at `pts`; its packets may differ a little.
+  bool whole(uint64_t pts) const;
 
  private:
   struct Picture {

@@ -81,6 +81,16 @@ TEST(WholePictures, LossOfTheEndCountsOnceTheNextHasBegun) {
   EXPECT_TRUE(line.whole());
 }
 
+TEST(WholePictures, ThatAreGivenALittleEarlierThanTheyBeganAreNotThoseBefore) {
+  Line line("H264");
+  line.give(kIdr, true);
+  line.next();
+  line.give(kSps);
+  line.lose();
+  line.give(kSecondSlice, true);
+  EXPECT_FALSE(line.pictures.whole(line.picture * kNs - 68000));
+}
+
 TEST(WholePictures, SendersWithoutMarkersAreBelieved) {
   Line line("H264");
   line.give(kSps);
