@@ -5,6 +5,7 @@
 
 #include "rtc/peer.h"
 #include "rtc/peer_state.h"
+#include "util/dtls_end.h"
 #include "util/gref.h"
 
 #define GST_CAT_DEFAULT peer_debug()
@@ -46,6 +47,8 @@ void dispose_webrtcbin(GstElement* webrtcbin) {
   if (signal)
     g_signal_handlers_block_matched(agent.get(), G_SIGNAL_MATCH_ID, signal, 0, nullptr, nullptr,
                                     nullptr);
+
+  forget_dtls_connections(webrtcbin);
 
   GstIterator* children = gst_bin_iterate_elements(GST_BIN(webrtcbin));
   GValue item = G_VALUE_INIT;

@@ -15,6 +15,7 @@
 #include <optional>
 #include <vector>
 
+#include "util/dtls_end.h"
 #include "util/gref.h"
 
 namespace cfr::sfu {
@@ -374,7 +375,10 @@ std::string Transport::State::open_dtls(bool client) {
 
 void Transport::State::close_dtls() {
   // Ends the thread of dtlsenc; after that nobody calls the pads.
-  if (bin) gst_element_set_state(bin.get(), GST_STATE_NULL);
+  if (bin) {
+    gst_element_set_state(bin.get(), GST_STATE_NULL);
+    forget_dtls_connections(bin.get());
+  }
   for (gref<GstPad>* pad : {&from_network, &to_network, &rtp_in, &rtcp_in, &rtp_out, &rtcp_out}) {
     if (!*pad) continue;
     gst_pad_set_active(pad->get(), FALSE);
