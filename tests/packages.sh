@@ -4,7 +4,7 @@
 #   tests/packages.sh demo         what examples/demo.sh needs
 #   tests/packages.sh tests        what tests/run.sh needs
 #   tests/packages.sh browser      what the browser suite needs
-#   tests/packages.sh fuzz         what tests/fuzz needs
+#   tests/packages.sh clang        what fuzzing and the sanitizers' builds need
 # Names add up. With --list the names are printed instead. Uses sudo when not root; never asks.
 set -eu
 
@@ -20,7 +20,7 @@ demo='gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio python3:python3'
 tests='libgtest-dev libgmock-dev python3 python3-jsonschema python3-yaml
   coturn:turnserver nftables:nft iproute2:ip util-linux'
 browser='chromium nodejs:node npm:npm'
-fuzz='clang libclang-rt-14-dev'
+clang='clang libclang-rt-14-dev llvm'
 
 list=no
 wanted=
@@ -31,9 +31,9 @@ for group in "$@"; do
     demo) wanted="$wanted $build $demo" ;;
     tests) wanted="$wanted $build $tests" ;;
     browser) wanted="$wanted $browser" ;;
-    fuzz) wanted="$wanted $fuzz" ;;
+    clang) wanted="$wanted $clang" ;;
     *)
-      echo "$0: no group '$group' (build, demo, tests, browser, fuzz)" >&2
+      echo "$0: no group '$group' (build, demo, tests, browser, clang)" >&2
       exit 2
       ;;
   esac

@@ -5,10 +5,10 @@
 #
 #   tests/run.sh                   everything
 #   tests/run.sh unit loop         these parts: unit element loop net docs browser; asan, which is
-#                                  unit, element and loop again under the address, leak and
-#                                  undefined-behaviour sanitizers; tsan, element and loop under the
-#                                  thread sanitizer; fuzz, a minute for each target; soak, five
-#                                  minutes of random faults (CFREALTIME_SOAK_SECONDS, _SEED)
+#                                  element and loop again under the address, leak and
+#                                  undefined-behaviour sanitizers; tsan, under the thread sanitizer;
+#                                  fuzz, a minute for each target; soak, five minutes of random
+#                                  faults (CFREALTIME_SOAK_SECONDS, _SEED)
 #
 # Options: --no-install            trust that all packages are there
 #          --build-dir DIR         instead of build/ (the sanitizers' is DIR-asan)
@@ -53,7 +53,7 @@ export LC_ALL=C.UTF-8 GIO_USE_PROXY_RESOLVER=dummy GSETTINGS_BACKEND=memory GIO_
 if [ "$install" = yes ]; then
   groups=tests
   wants browser && groups="$groups browser"
-  wants fuzz && groups="$groups fuzz"
+  if wants fuzz || wants asan || wants tsan; then groups="$groups clang"; fi
   # shellcheck disable=SC2086
   "$here/packages.sh" $groups
 fi
@@ -63,12 +63,15 @@ started=$(date +%s)
 failed_steps=0
 
 # setup DIR OPTION...: configures and builds; the log is shown only when it fails.
+nice=0
 setup() {
   dir=$1
   shift
   step "building $(basename "$dir")"
   mkdir -p "$dir"
   if [ -f "$dir/build.ninja" ]; then
+    # A native file is read once, when the directory is made.
+    [ "${1:-}" != --native-file ] || shift 2
     set -- configure "$dir" -Dtests=enabled -Dlocal-sfu=enabled "$@"
   else
     set -- setup "$dir" "$top" -Dtests=enabled -Dlocal-sfu=enabled "$@"
@@ -78,7 +81,7 @@ setup() {
     cat "$dir/configure.log"
     return 1
   fi
-  if ! ninja -C "$dir" >"$dir/build.log" 2>&1; then
+  if ! nice -n "$nice" ninja -C "$dir" >"$dir/build.log" 2>&1; then
     cat "$dir/build.log"
     return 1
   fi
@@ -88,7 +91,6 @@ setup() {
 }
 
 # run DIR NAME SUITES MESON-ARGUMENT...
-nice=0
 run() {
   dir=$1 name=$2 suites=$3
   shift 3
@@ -109,38 +111,9 @@ for dir in "$build" "$build-asan" "$build-tsan"; do
 done
 failed_step() { failed_steps=$((failed_steps + 1)); }
 
-# Everything is built first, and the soak, which mostly waits, runs beside the sanitizers' builds;
-# fuzzing takes what the plain suites leave of the processors.
-built=no
-for part in unit element loop net docs browser fuzz soak; do
-  if wants $part; then
-    if setup "$build" -Doptimization=0; then built=yes; else failed_step; fi
-    break
-  fi
-done
-soak=
-if [ $built = yes ] && wants soak; then
-  run "$build" run-soak soak >"$build/soak.log" 2>&1 &
-  soak=$!
-fi
-sanitizers='-Doptimization=0 -Ddebug=true -Db_lundef=false -Dexamples=disabled'
-asan=no tsan=no
-# shellcheck disable=SC2086 # words
-if wants asan; then
-  if setup "$build-asan" -Db_sanitize=address,undefined $sanitizers; then asan=yes; else failed_step; fi
-fi
-# shellcheck disable=SC2086 # words
-if wants tsan; then
-  if setup "$build-tsan" -Db_sanitize=thread $sanitizers; then tsan=yes; else failed_step; fi
-fi
-if [ -n "$soak" ]; then
-  wait $soak || true
-  cat "$build/soak.log"
-  [ -s "$build/meson-logs/run-soak.json" ] || failed_step
-fi
-
-# Part of what follows mostly waits, so it runs side by side; fuzzing takes what that leaves of the
-# processors. What runs in the background is shown when it has ended.
+# What mostly waits runs in the background, and is shown when all has ended: the soak and the
+# network's failures beside the sanitizers' builds, which take what those leave of the processors,
+# and so does the fuzzing beside all that follows.
 background=
 beside() {
   suite=$1
@@ -148,13 +121,32 @@ beside() {
   run "$build" "run-$suite" "$suite" "$@" >"$build/$suite.log" 2>&1 &
   background="$background $!:$suite"
 }
+
+built=no
+for part in unit element loop net docs browser fuzz soak; do
+  if wants $part; then
+    if setup "$build" -Doptimization=0 -Ddebug=false -Db_ndebug=false; then built=yes; else failed_step; fi
+    break
+  fi
+done
 if [ $built = yes ]; then
-  if wants fuzz; then nice=19 && beside fuzz && nice=0; fi
-  if wants net; then beside net --num-processes 6; fi
+  if wants soak; then beside soak; fi
+  if wants net; then beside net --num-processes 4; fi
+fi
+asan=no tsan=no
+nice=19
+if wants asan; then
+  if setup "$build-asan" --native-file "$here/support/asan.ini"; then asan=yes; else failed_step; fi
+fi
+if wants tsan; then
+  if setup "$build-tsan" --native-file "$here/support/tsan.ini"; then tsan=yes; else failed_step; fi
+fi
+if [ $built = yes ] && wants fuzz; then beside fuzz; fi
+nice=0
+if [ $built = yes ]; then
   plain=
-  for suite in unit element; do wants $suite && plain="$plain $suite"; done
-  [ -z "$plain" ] || run "$build" run-plain "$plain"
-  wants loop && run "$build" run-loop loop --num-processes 4
+  for suite in unit element loop; do wants $suite && plain="$plain $suite"; done
+  [ -z "$plain" ] || run "$build" run-plain "$plain" --num-processes 4
   wants docs && run "$build" run-docs docs --num-processes 1
   if wants browser; then
     if "$here/browser/install.sh"; then
@@ -164,13 +156,8 @@ if [ $built = yes ]; then
     fi
   fi
 fi
-if [ $asan = yes ]; then
-  run "$build-asan" run-asan 'unit element' --setup asan
-  run "$build-asan" run-asan-loop loop --setup asan --num-processes 4
-fi
-if [ $tsan = yes ]; then
-  run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 4
-fi
+[ $asan = no ] || run "$build-asan" run-asan 'element loop' --setup asan --num-processes 4
+[ $tsan = no ] || run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 4
 for job in $background; do
   suite=${job#*:}
   wait "${job%%:*}" || true

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "util/overloaded.h"
+
 GST_DEBUG_CATEGORY(cf_realtime_session_debug);
 #define GST_CAT_DEFAULT cf_realtime_session_debug
 
@@ -10,13 +12,6 @@ namespace cfr {
 namespace {
 
 constexpr std::size_t kHistoryLines = 64;
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-Overloaded(F...) -> Overloaded<F...>;
 
 std::string describe(const Action& action) {
   return std::visit(

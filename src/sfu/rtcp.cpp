@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kSenderReport = 200, kReceiverReport = 201, kDescription = 202, kBye = 203,
               kTransportFeedback = 205, kPayloadFeedback = 206;
-constexpr int kNack = 1, kTransportCc = 15, kPli = 1, kFir = 4;
+constexpr int kNack = 1, kTwcc = 15, kPli = 1, kFir = 4;
 // Bounds of one message: it has to fit into a packet whatever the times are.
 constexpr std::size_t kMaxSymbols = 400;
 constexpr std::size_t kMaxNacks = 1024;
@@ -134,7 +134,7 @@ RtcpContent RtcpContent::parse(Bytes data) {
         break;
       case kTransportFeedback:
         if (packet.size() < 12) break;
-        if (count == kTransportCc)
+        if (count == kTwcc)
           content.transport_feedback.push_back(read_transport_feedback(packet));
         if (count == kNack) content.nacks.push_back(read_nack(packet));
         break;
@@ -306,7 +306,7 @@ bool TransportFeedback::append(std::vector<uint8_t>& out, uint32_t sender, uint3
   std::size_t body = 8 + 8 + chunks_.size() + deltas_.size();
   std::size_t padded = (body + 3) / 4 * 4;
   std::size_t start = out.size();
-  header(out, kTransportCc, kTransportFeedback, padded);
+  header(out, kTwcc, kTransportFeedback, padded);
   if (padded != body) out[start] |= 0x20;
   put32(out, sender);
   put32(out, media);

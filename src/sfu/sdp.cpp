@@ -9,7 +9,7 @@ namespace cfr::sfu {
 
 namespace {
 
-constexpr std::size_t kMaxBytes = 512 * 1024, kMaxSections = 256, kMaxLines = 20000, kMaxRids = 6;
+constexpr std::size_t kMaxSdpBytes = 512 * 1024, kMaxSections = 256, kMaxLines = 20000, kMaxRids = 6;
 
 constexpr char kMid[] = "urn:ietf:params:rtp-hdrext:sdes:mid";
 constexpr char kRid[] = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
@@ -298,7 +298,7 @@ ExtensionIds extension_ids(const std::map<std::string, int>& extensions) {
 }
 
 Result<ClientDescription> read_description(std::string_view text) {
-  if (text.size() > kMaxBytes) return bad("SDP is too long");
+  if (text.size() > kMaxSdpBytes) return bad("SDP is too long");
   if (text.empty()) return bad("SDP is empty");
   if (text.back() != '\n') return bad("Unable to parse SDP: missing termination at the end");
   ClientDescription description;

@@ -8,7 +8,7 @@
 namespace cfr::sfu {
 
 namespace {
-constexpr std::size_t kMaxDocuments = 1000, kMaxBytes = 64 * 1024, kMaxName = 128;
+constexpr std::size_t kMaxDocuments = 1000, kMaxDocumentBytes = 64 * 1024, kMaxName = 128;
 
 Streams::Reply problem(int status, const char* code, const std::string& text) {
   return {status, json::write(ApiError{code, text}), ""};
@@ -28,7 +28,7 @@ Streams::Reply Streams::put(const std::string& name, const std::string& body) {
                 return std::isalnum(c) || c == '-' || c == '_' || c == '.';
               });
   if (!good) return problem(400, "invalid_params", "A name has letters, digits, '-', '_' and '.'");
-  if (body.size() > kMaxBytes) return problem(413, "payload_too_large", "The document is too big");
+  if (body.size() > kMaxDocumentBytes) return problem(413, "payload_too_large", "The document is too big");
   auto parsed = json::read_stream_document(body);
   if (!parsed) return problem(400, "decoding_error", parsed.error().message);
   bool fresh = !documents_.count(name);

@@ -97,7 +97,7 @@ class FakeApi {
   std::atomic<unsigned> requests_{0};
 };
 
-constexpr char kTone[] = "audiotestsrc is-live=true ! ";
+constexpr char kLiveTone[] = "audiotestsrc is-live=true ! ";
 
 void expect_error(Pipeline& pipeline, GQuark domain, int code, const char* words) {
   ASSERT_TRUE(pipeline.until_error(10000)) << "no error in time";
@@ -178,19 +178,19 @@ TEST_F(Elements, a_source_is_live) {
 }
 
 TEST_F(Elements, missing_app_id) {
-  Pipeline pipeline(std::string(kTone) + "cfrealtimesink");
+  Pipeline pipeline(std::string(kLiveTone) + "cfrealtimesink");
   EXPECT_EQ(gst_element_set_state(pipeline.get(), GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
   expect_error(pipeline, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "CFREALTIME_APP_ID");
 }
 
 TEST_F(Elements, missing_secret_for_the_service) {
-  Pipeline pipeline(std::string(kTone) + "cfrealtimesink app-id=a");
+  Pipeline pipeline(std::string(kLiveTone) + "cfrealtimesink app-id=a");
   EXPECT_EQ(gst_element_set_state(pipeline.get(), GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
   expect_error(pipeline, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "CFREALTIME_APP_SECRET");
 }
 
 TEST_F(Elements, bad_api_url) {
-  Pipeline pipeline(std::string(kTone) + "cfrealtimesink app-id=a api-url=gopher://x");
+  Pipeline pipeline(std::string(kLiveTone) + "cfrealtimesink app-id=a api-url=gopher://x");
   pipeline.play();
   expect_error(pipeline, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "http");
 }
@@ -212,7 +212,7 @@ TEST_F(Elements, nothing_to_play) {
 }
 
 TEST_F(Elements, relay_without_a_turn_server) {
-  Pipeline pipeline(std::string(kTone) +
+  Pipeline pipeline(std::string(kLiveTone) +
                     "cfrealtimesink app-id=a api-url=http://127.0.0.1:9/v1 "
                     "ice-transport-policy=relay");
   pipeline.play();
@@ -221,7 +221,7 @@ TEST_F(Elements, relay_without_a_turn_server) {
 
 TEST_F(Elements, unreachable_api) {
   // Nobody listens on this port.
-  for (std::string launch : {std::string(kTone) + "cfrealtimesink max-retries=1 ",
+  for (std::string launch : {std::string(kLiveTone) + "cfrealtimesink max-retries=1 ",
                              std::string("cfrealtimesrc session-id=x max-retries=1 ")}) {
     Pipeline pipeline(launch + "app-id=a api-url=http://127.0.0.1:9/v1");
     pipeline.play();
@@ -233,7 +233,7 @@ TEST_F(Elements, unreachable_api) {
 }
 
 TEST_F(Elements, unreachable_api_is_retried_and_said_as_a_warning) {
-  Pipeline pipeline(std::string(kTone) +
+  Pipeline pipeline(std::string(kLiveTone) +
                     "cfrealtimesink name=s app-id=a api-url=http://127.0.0.1:9/v1");
   pipeline.play();
   EXPECT_TRUE(pipeline.until(
@@ -262,7 +262,7 @@ TEST_P(BadSession, ends_in_a_clear_error) {
   FakeApi api([&](auto&, auto&, auto&) {
     return FakeApi::Answer{.status = GetParam().status, .body = GetParam().body};
   });
-  Pipeline pipeline(std::string(kTone) +
+  Pipeline pipeline(std::string(kLiveTone) +
                     "cfrealtimesink app-id=a app-secret=hush api-url=" + api.url());
   pipeline.play();
   expect_error(pipeline, GetParam().domain(), GetParam().code, "");
@@ -321,7 +321,7 @@ TEST_P(HostileAnswer, ends_in_an_error_and_a_clean_stop) {
       return FakeApi::Answer{.body = answer_with(GetParam().second)};
     return FakeApi::Answer{.body = "{}"};
   });
-  Pipeline pipeline(std::string(kTone) +
+  Pipeline pipeline(std::string(kLiveTone) +
                     "cfrealtimesink app-id=a max-retries=0 api-url=" + api.url());
   pipeline.play();
   EXPECT_TRUE(pipeline.until_error(10000));
@@ -396,7 +396,7 @@ TEST_F(Elements, unsupported_caps) {
 TEST_F(Elements, stop_at_once_while_the_api_is_silent) {
   FakeApi api([](auto&, auto&, auto&) { return FakeApi::Answer{.never = true}; });
   for (int i = 0; i < 20; ++i) {
-    Pipeline pipeline(std::string(kTone) + "cfrealtimesink name=s app-id=a api-url=" + api.url());
+    Pipeline pipeline(std::string(kLiveTone) + "cfrealtimesink name=s app-id=a api-url=" + api.url());
     pipeline.play();
     pipeline.until([&] { return api.requests() > unsigned(i); }, 5000);
     EXPECT_LT(pipeline.stop(), scaled(1000));
@@ -409,7 +409,7 @@ TEST_F(Elements, a_hundred_starts_without_a_server_leave_nothing) {
     gst_element_set_state(pipeline.get(), GST_STATE_PAUSED);
     EXPECT_LT(pipeline.stop(), scaled(1000));
   };
-  std::string sink = std::string(kTone) + "cfrealtimesink app-id=a api-url=http://127.0.0.1:9/v1";
+  std::string sink = std::string(kLiveTone) + "cfrealtimesink app-id=a api-url=http://127.0.0.1:9/v1";
   std::string source = "cfrealtimesrc app-id=a session-id=x api-url=http://127.0.0.1:9/v1";
   for (int i = 0; i < 5; ++i) cycle(i % 2 ? sink : source);
   unsigned fds = count_fds(), threads = count_threads();

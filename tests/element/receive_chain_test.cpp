@@ -65,11 +65,11 @@ TEST_P(Video, RecoversFromLossWithoutADamagedPicture) {
 }
 
 TEST_P(Video, KeyFramesThatLostPacketsAreNotShown) {
+  int damaged = 0, packet = 0;
+  guint32 picture = 0;
   Rig rig(MediaKind::video, GetParam().source);
   rig.receive(codec());
   // Each picture of several packets loses its second one, until ten have.
-  int damaged = 0, packet = 0;
-  guint32 picture = 0;
   rig.peer->loses = [&](GstBuffer* buffer) {
     GstRTPBuffer rtp = GST_RTP_BUFFER_INIT;
     if (!gst_rtp_buffer_map(buffer, GST_MAP_READ, &rtp)) return false;
@@ -106,13 +106,13 @@ TEST_P(Video, JoinedInTheMiddleShowsNothingBeforeAKeyFrameAndAsksForIt) {
 }
 
 TEST_P(Video, AsksAgainWhenTheFirstRequestsAreLost) {
+  std::atomic<int> lost{0};
   Rig rig(MediaKind::video, GetParam().source);
   rig.receive(codec());
   rig.play();
   ASSERT_TRUE(rig.wait_for_caps());
   ASSERT_TRUE(rig.sender->connect(rig.peer->sink()));
   ASSERT_TRUE(rig.wait([&] { return rig.sender->packets() > 30; }));
-  std::atomic<int> lost{0};
   gulong probe = gst_pad_add_probe(
       rig.peer->sink(), GST_PAD_PROBE_TYPE_EVENT_UPSTREAM,
       [](GstPad*, GstPadProbeInfo* info, gpointer lost) {
@@ -131,11 +131,11 @@ TEST_P(Video, AsksAgainWhenTheFirstRequestsAreLost) {
 }
 
 TEST_P(Video, IgnoresPacketsOfPaddingAlone) {
+  std::atomic<int> sent{0};
+  std::atomic<int> shift{0};
   Rig rig(MediaKind::video, GetParam().source);
   // Between two frames, as bandwidth probes are.
   rig.receive(codec());
-  std::atomic<int> sent{0};
-  std::atomic<int> shift{0};
   rig.peer->change = [&](GstBuffer* buffer) {
     buffer = gst_buffer_make_writable(buffer);
     GstRTPBuffer rtp = GST_RTP_BUFFER_INIT;
@@ -176,10 +176,10 @@ TEST_P(Video, SurvivesGarbage) {
   const char* sanitizer = g_getenv("ASAN_OPTIONS");
   if (sanitizer && strstr(sanitizer, "detect_leaks=1") && g_str_equal(GetParam().codec, "H265"))
     GTEST_SKIP() << "GStreamer's own H.265 elements leak on it";
-  Rig rig(MediaKind::video, GetParam().source);
-  rig.receive(codec());
   unsigned random = 12345;
   std::atomic<bool> garbage{false};
+  Rig rig(MediaKind::video, GetParam().source);
+  rig.receive(codec());
   rig.peer->change = [&](GstBuffer* buffer) {
     if (!garbage) return buffer;
     buffer = gst_buffer_make_writable(buffer);
@@ -270,10 +270,10 @@ INSTANTIATE_TEST_SUITE_P(
 // --- what downstream sees --------------------------------------------------------------------
 
 TEST(Output, HasItsOwnStreamIdThroughAllPeers) {
+  std::atomic<int> starts{0};
   Rig rig(MediaKind::video, kPicture + "identity");
   rig.stream_id = "session/camera";
   rig.receive(*codec_by_rtp_name("H264"));
-  std::atomic<int> starts{0};
   gst_pad_add_probe(
       rig.output.get(), GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
       [](GstPad*, GstPadProbeInfo* info, gpointer starts) {
@@ -340,10 +340,6 @@ TEST(Output, LatencyIsSmallAndStaysKnownWithoutAPeer) {
 
 // A jitter buffer that was held up gives packets older than the gap that was announced meanwhile.
 TEST(Output, TimeDoesNotGoBackBehindAGap) {
-  Rig rig(MediaKind::audio, "audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! mulawenc");
-  rig.receive(
-      *codec_by_rtp_name("PCMU"),
-      "audioconvert ! audio/x-raw,format=S16LE,channels=1 ! fakesink sync=false async=false");
   std::atomic<bool> late{false};
   std::atomic<GstClockTime> end{0}, earliest{0};
   std::atomic<int> after{0};
@@ -351,6 +347,10 @@ TEST(Output, TimeDoesNotGoBackBehindAGap) {
     std::atomic<GstClockTime>&end, &earliest;
     std::atomic<int>& after;
   } watch{end, earliest, after};
+  Rig rig(MediaKind::audio, "audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! mulawenc");
+  rig.receive(
+      *codec_by_rtp_name("PCMU"),
+      "audioconvert ! audio/x-raw,format=S16LE,channels=1 ! fakesink sync=false async=false");
   gst_pad_add_probe(
       rig.output.get(),
       GstPadProbeType(GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM | GST_PAD_PROBE_TYPE_BUFFER),
@@ -446,13 +446,13 @@ TEST(Output, ThatRefusesThisPictureIsReportedOnceAndHurtsNobody) {
 
 TEST(Output, FailingDownstreamHurtsNobody) {
   for (GstFlowReturn flow : {GST_FLOW_ERROR, GST_FLOW_EOS, GST_FLOW_FLUSHING}) {
-    Rig rig(MediaKind::video, kPicture + "identity");
-    rig.receive(*codec_by_rtp_name("H264"));
     std::atomic<int> refused{0};
     struct Refusal {
       std::atomic<int>& count;
       GstFlowReturn flow;
     } refusal{refused, flow};
+    Rig rig(MediaKind::video, kPicture + "identity");
+    rig.receive(*codec_by_rtp_name("H264"));
     gst_pad_add_probe(
         rig.output.get(), GST_PAD_PROBE_TYPE_BUFFER,
         [](GstPad*, GstPadProbeInfo* info, gpointer data) {

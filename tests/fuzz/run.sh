@@ -30,8 +30,8 @@ done
 mkdir -p "$build"
 if [ ! -f "$build/build.ninja" ]; then
   CC=clang CXX=clang++ meson setup "$build" "$top" -Dfuzz=true -Dtests=enabled -Dlocal-sfu=enabled \
-    -Dexamples=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
-    -Dcpp_args=-fsanitize=fuzzer-no-link >"$build/setup.log" 2>&1 || {
+    -Dexamples=disabled -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 -Ddebug=false \
+    -Dunity=on -Dunity_size=16 -Dcpp_args='-g1 -fsanitize=fuzzer-no-link' >"$build/setup.log" 2>&1 || {
     cat "$build/setup.log"
     echo 'Bail out! no build directory'
     exit 1

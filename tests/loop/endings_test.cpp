@@ -406,8 +406,6 @@ TEST(Endings, eos_of_one_pad_ends_that_track_alone) {
   player.play();
   ASSERT_TRUE(player.until([&] { return tone.frequency() > 435 && tone.frequency() < 445; }));
   auto other = publisher.element("other");
-  g_autoptr(GstPad) pad = gst_element_get_static_pad(other.get(), "src");
-  g_autoptr(GstPad) peer = gst_pad_get_peer(pad);
   gst_element_send_event(other.get(), gst_event_new_eos());
   EXPECT_TRUE(publisher.until([&] { return publisher.tracks_closed == 1; }));
   Buffers buffers(player, "out");

@@ -12,10 +12,10 @@ namespace cfr::test {
 namespace {
 
 // 320x240 at 30 frames a second, with a place to burn the counter into.
-constexpr char kPicture[] =
+constexpr char kBall[] =
     "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,"
     "framerate=30/1 ! identity name=burn ";
-constexpr char kTone[] = "audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate=48000 ";
+constexpr char kA4[] = "audiotestsrc is-live=true freq=440 volume=0.5 ! audio/x-raw,rate=48000 ";
 
 struct VideoCase {
   const char* name;
@@ -30,7 +30,7 @@ class PublishVideo : public testing::TestWithParam<VideoCase> {};
 
 TEST_P(PublishVideo, arrives_frame_by_frame) {
   Sfu sfu;
-  Pipeline publisher(std::string(kPicture) + GetParam().encode + " ! cfrealtimesink name=s");
+  Pipeline publisher(std::string(kBall) + GetParam().encode + " ! cfrealtimesink name=s");
   burn_counter(publisher, "burn");
   publisher.play();
   std::string session = publisher.live_session();
@@ -77,7 +77,7 @@ class PublishAudio : public testing::TestWithParam<VideoCase> {};
 
 TEST_P(PublishAudio, keeps_its_pitch) {
   Sfu sfu;
-  Pipeline publisher(std::string(kTone) + GetParam().encode + " ! cfrealtimesink name=s");
+  Pipeline publisher(std::string(kA4) + GetParam().encode + " ! cfrealtimesink name=s");
   publisher.play();
   std::string session = publisher.live_session();
   ASSERT_FALSE(session.empty());
@@ -106,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(PublishPlay, sends_audio_and_video_of_one_sink) {
   Sfu sfu;
-  Pipeline publisher(std::string("cfrealtimesink name=s ") + kPicture + " ! s. " + kTone + " ! s.");
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kBall + " ! s. " + kA4 + " ! s.");
   burn_counter(publisher, "burn");
   publisher.play();
   std::string session = publisher.live_session("s", 2);
@@ -127,7 +127,7 @@ TEST(PublishPlay, sends_audio_and_video_of_one_sink) {
 
 TEST(PublishPlay, gives_encoded_video_to_a_parser) {
   Sfu sfu;
-  Pipeline publisher(std::string(kPicture) + " ! cfrealtimesink name=s");
+  Pipeline publisher(std::string(kBall) + " ! cfrealtimesink name=s");
   publisher.play();
   std::string session = publisher.live_session();
   Pipeline player("cfrealtimesrc session-id=" + session +
@@ -141,7 +141,7 @@ TEST(PublishPlay, gives_encoded_video_to_a_parser) {
 
 TEST(PublishPlay, gives_rtp_to_who_takes_rtp) {
   Sfu sfu;
-  Pipeline publisher(std::string(kPicture) + " ! vp8enc deadline=1 ! cfrealtimesink name=s");
+  Pipeline publisher(std::string(kBall) + " ! vp8enc deadline=1 ! cfrealtimesink name=s");
   publisher.play();
   std::string session = publisher.live_session();
   Pipeline player("cfrealtimesrc session-id=" + session +
@@ -154,7 +154,7 @@ TEST(PublishPlay, gives_rtp_to_who_takes_rtp) {
 
 TEST(PublishPlay, what_the_next_element_cannot_take_is_an_error_that_names_the_track) {
   Sfu sfu;
-  Pipeline publisher(std::string(kPicture) + " ! cfrealtimesink name=s");
+  Pipeline publisher(std::string(kBall) + " ! cfrealtimesink name=s");
   publisher.play();
   std::string session = publisher.live_session();
   Pipeline player("cfrealtimesrc session-id=" + session +
@@ -181,7 +181,7 @@ TEST(PublishPlay, a_track_name_is_published_once_and_a_released_pad_closes_its_t
   Sfu sfu;
   Pipeline publisher(std::string("cfrealtimesink name=s video_0::track-name=cam "
                                  "video_1::track-name=cam ") +
-                     kPicture + " ! s.video_0 " +
+                     kBall + " ! s.video_0 " +
                      "videotestsrc is-live=true ! video/x-raw,width=64,height=64 ! s.video_1");
   publisher.play();
   ASSERT_FALSE(publisher.live_session().empty());
@@ -205,7 +205,7 @@ TEST(PublishPlay, a_track_name_is_published_once_and_a_released_pad_closes_its_t
 
 TEST(PublishPlay, a_sink_whose_last_running_pad_is_released_has_ended) {
   Sfu sfu;
-  Pipeline publisher(std::string("cfrealtimesink name=s ") + kTone + "! s.audio_0 " + kTone +
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kA4 + "! s.audio_0 " + kA4 +
                      "! s.audio_1");
   publisher.play();
   ASSERT_FALSE(publisher.live_session("s", 2).empty());
@@ -222,7 +222,7 @@ TEST(PublishPlay, a_sink_whose_last_running_pad_is_released_has_ended) {
 
 TEST(PublishPlay, pads_come_one_by_one_and_belong_together) {
   Sfu sfu;
-  Pipeline publisher(std::string("cfrealtimesink name=s ") + kPicture + " ! s. " + kTone + " ! s.");
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kBall + " ! s. " + kA4 + " ! s.");
   publisher.play();
   std::string session = publisher.live_session("s", 2);
   Pipeline player("cfrealtimesrc name=r session-id=" + session);
@@ -269,7 +269,7 @@ TEST(PublishPlay, pads_come_one_by_one_and_belong_together) {
 
 TEST(PublishPlay, an_unlinked_pad_hurts_nobody) {
   Sfu sfu;
-  Pipeline publisher(std::string("cfrealtimesink name=s ") + kPicture + " ! s. " + kTone + " ! s.");
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kBall + " ! s. " + kA4 + " ! s.");
   burn_counter(publisher, "burn");
   publisher.play();
   std::string session = publisher.live_session("s", 2);
@@ -284,7 +284,7 @@ TEST(PublishPlay, an_unlinked_pad_hurts_nobody) {
 TEST(PublishPlay, a_player_started_first_waits_and_plays) {
   Sfu sfu;
   // A session without tracks is all there is yet.
-  Pipeline publisher(std::string("cfrealtimesink name=s ") + kTone + " ! s.");
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kA4 + " ! s.");
   publisher.play();
   std::string session = publisher.live_session();
   Pipeline player("cfrealtimesrc name=r tracks=camera session-id=" + session +
@@ -297,7 +297,7 @@ TEST(PublishPlay, a_player_started_first_waits_and_plays) {
   auto sink = publisher.element("s");
   g_autoptr(GError) error = nullptr;
   GstElement* late =
-      gst_parse_bin_from_description((std::string(kPicture) + "! queue").c_str(), TRUE, &error);
+      gst_parse_bin_from_description((std::string(kBall) + "! queue").c_str(), TRUE, &error);
   ASSERT_TRUE(late) << error->message;
   gst_bin_add(GST_BIN(publisher.get()), late);
   burn_counter(publisher, "burn");
@@ -313,7 +313,7 @@ TEST(PublishPlay, a_player_started_first_waits_and_plays) {
 TEST(PublishPlay, a_late_joiner_sees_a_picture_at_once) {
   Sfu sfu;
   // No key frame comes by itself for a long time.
-  Pipeline publisher(std::string(kPicture) +
+  Pipeline publisher(std::string(kBall) +
                      " ! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=3000 ! "
                      "cfrealtimesink name=s");
   burn_counter(publisher, "burn");
@@ -333,7 +333,7 @@ TEST(PublishPlay, a_late_joiner_sees_a_picture_at_once) {
 
 TEST(PublishPlay, tracks_come_and_go_while_playing) {
   Sfu sfu;
-  Pipeline publisher(std::string("cfrealtimesink name=s ") + kPicture + " ! s.video_0 " + kTone +
+  Pipeline publisher(std::string("cfrealtimesink name=s ") + kBall + " ! s.video_0 " + kA4 +
                      " ! queue name=aq ! s.audio_0");
   burn_counter(publisher, "burn");
   publisher.play();
@@ -441,7 +441,7 @@ TEST(PublishPlay, a_file_is_published_from_its_beginning) {
 
 TEST(PublishPlay, plays_several_publishers_over_one_connection) {
   Sfu sfu;
-  Pipeline one(std::string(kTone) + " ! cfrealtimesink name=s");
+  Pipeline one(std::string(kA4) + " ! cfrealtimesink name=s");
   Pipeline two("audiotestsrc is-live=true freq=880 ! cfrealtimesink name=s");
   one.play();
   two.play();

@@ -3,15 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include "util/overloaded.h"
+
 namespace cfr {
 namespace {
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-Overloaded(F...) -> Overloaded<F...>;
 
 std::string text(const Action& action) {
   return std::visit(

@@ -19,16 +19,10 @@
 #include "api/client.h"
 #include "negotiation/negotiator.h"
 #include "sfu/state.h"
+#include "util/overloaded.h"
 
 namespace cfr {
 namespace {
-
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <class... F>
-Overloaded(F...) -> Overloaded<F...>;
 
 // As much of a WebRTC peer as the SFU's descriptions need: audio sections in order.
 class FakePeer {

@@ -3,23 +3,17 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <random>
-#include <sstream>
 
 #include "rtc/rtp_header.h"
 #include "rtc/sdp_rules.h"
+#include "unit/helpers.h"
 
 namespace cfr {
 namespace {
 
-std::string fixture(const std::string& name) {
-  std::ifstream in(std::string(CFR_FIXTURES) + "/" + name, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  EXPECT_FALSE(text.str().empty()) << name;
-  return text.str();
-}
+using test::fixture;
+using test::replaced;
 
 uint32_t counting() {
   static uint32_t next = 9000;
@@ -81,12 +75,6 @@ std::vector<std::string> values(const SdpAttributes& attributes, const char* nam
   for (const SdpAttribute& a : attributes)
     if (a.name == name) out.push_back(a.value);
   return out;
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-    text.replace(at, from.size(), to);
-  return text;
 }
 
 TEST(SdpOffer, ReadsAsABrowserWouldWriteIt) {

@@ -17,7 +17,7 @@ using Buffer = std::vector<uint8_t>;
 Buffer text(const char* s) {
   return Buffer(s, s + std::char_traits<char>::length(s));
 }
-std::string string(Bytes bytes) {
+std::string text_of(Bytes bytes) {
   return {bytes.begin(), bytes.end()};
 }
 
@@ -34,11 +34,11 @@ TEST(RtpPacket, ReadsWhatAPacketSays) {
   EXPECT_EQ(packet->sequence, 0x1234);
   EXPECT_EQ(packet->timestamp, 256u);
   EXPECT_EQ(packet->ssrc, 0xdeadbeefu);
-  EXPECT_EQ(string(packet->find(1)), "7");
+  EXPECT_EQ(text_of(packet->find(1)), "7");
   EXPECT_EQ(packet->find(3).size(), 2u);
   EXPECT_TRUE(packet->find(2).empty());
   EXPECT_TRUE(packet->find(0).empty());
-  EXPECT_EQ(string(packet->payload), "hi");
+  EXPECT_EQ(text_of(packet->payload), "hi");
 }
 
 TEST(RtpPacket, ReadsTwoByteExtensions) {
@@ -46,15 +46,15 @@ TEST(RtpPacket, ReadsTwoByteExtensions) {
                        3,    20, 3, 'a', 'b', 'c', 0, 7, 0, 9, 1, 'x', 0,    'p'};
   auto packet = RtpPacket::parse(data);
   ASSERT_TRUE(packet);
-  EXPECT_EQ(string(packet->find(20)), "abc");
+  EXPECT_EQ(text_of(packet->find(20)), "abc");
   EXPECT_TRUE(packet->find(7).empty()) << "present, of no length";
-  EXPECT_EQ(string(packet->find(9)), "x");
-  EXPECT_EQ(string(packet->payload), "p");
+  EXPECT_EQ(text_of(packet->find(9)), "x");
+  EXPECT_EQ(text_of(packet->payload), "p");
 }
 
 TEST(RtpPacket, TakesPaddingAway) {
   Buffer data = {0xa0, 96, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 'x', 0, 0, 3};
-  EXPECT_EQ(string(RtpPacket::parse(data)->payload), "x");
+  EXPECT_EQ(text_of(RtpPacket::parse(data)->payload), "x");
   data.back() = 4;
   EXPECT_TRUE(RtpPacket::parse(data)->padding_only());
   data.back() = 5;
@@ -98,16 +98,16 @@ TEST(WritePacket, UsesShortExtensionsWhileTheyDo) {
   auto read = RtpPacket::parse(out);
   ASSERT_TRUE(read);
   EXPECT_EQ(read->profile, 0xbede);
-  EXPECT_EQ(string(read->find(3)), "12");
-  EXPECT_EQ(string(read->find(14)), "12");
-  EXPECT_EQ(string(read->payload), "data");
+  EXPECT_EQ(text_of(read->find(3)), "12");
+  EXPECT_EQ(text_of(read->find(14)), "12");
+  EXPECT_EQ(text_of(read->payload), "data");
   EXPECT_TRUE(read->marker);
   EXPECT_EQ(read->ssrc, 11u);
   for (int id : {3, 15, 255}) {
     write_packet(out, packet, std::vector<HeaderExtension>{{id, id == 3 ? long_mid : mid}});
     read = RtpPacket::parse(out);
     EXPECT_EQ(read->profile, 0x1000);
-    EXPECT_EQ(string(read->find(id)), id == 3 ? string(long_mid) : "12");
+    EXPECT_EQ(text_of(read->find(id)), id == 3 ? text_of(long_mid) : "12");
   }
   write_packet(out, packet, {}, 0xabcd);
   read = RtpPacket::parse(out);
@@ -273,7 +273,7 @@ TEST(PacketCache, KeepsASecondAndNoMoreThanItsSlots) {
   }
   EXPECT_EQ(cache.get(uint16_t(65530 + 11), 20000), nullptr);
   ASSERT_NE(cache.get(uint16_t(65530 + 12), 20000), nullptr);
-  EXPECT_EQ(string(cache.get(uint16_t(65530 + 12), 20000)->payload), "p");
+  EXPECT_EQ(text_of(cache.get(uint16_t(65530 + 12), 20000)->payload), "p");
   EXPECT_EQ(cache.get(uint16_t(65530 + 12), 1013000), nullptr);
 }
 

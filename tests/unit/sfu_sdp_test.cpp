@@ -3,19 +3,16 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <sstream>
+
+#include "unit/helpers.h"
 
 namespace cfr::sfu {
 namespace {
 
-std::string fixture(const std::string& name) {
-  std::ifstream file(std::string(CFR_FIXTURES) + "/" + name, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  EXPECT_FALSE(text.str().empty()) << name;
-  return text.str();
-}
+using test::count;
+using test::fixture;
+using test::replaced;
 
 ClientDescription read(const std::string& text) {
   auto result = read_description(text);
@@ -26,12 +23,6 @@ ClientDescription read(const std::string& text) {
 std::string problem(const std::string& text) {
   auto result = read_description(text);
   return result ? "" : result.error().message;
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-    text.replace(at, from.size(), to);
-  return text;
 }
 
 const MediaCodec* codec(const ClientSection& section, int payload_type) {
@@ -311,13 +302,6 @@ OurSection section(const std::string& mid, const std::string& kind, Direction di
   codec.nack = codec.pli = kind == "video";
   section.codecs = {codec};
   return section;
-}
-
-unsigned count(const std::string& text, const std::string& part) {
-  unsigned found = 0;
-  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size())
-    ++found;
-  return found;
 }
 
 TEST(SfuSdpWriting, IsInTheStyleOfTheService) {

@@ -9,18 +9,19 @@
 #include <atomic>
 #include <condition_variable>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <mutex>
-#include <sstream>
 #include <thread>
 
+#include "unit/helpers.h"
 #include "util/gref.h"
 #include "util/worker.h"
 #include "wire/json.h"
 
 namespace cfr::sfu {
 namespace {
+
+using test::fixture;
 
 struct Reply {
   int status = 0;  // 0: no reply
@@ -69,13 +70,6 @@ Reply http(const std::string& method, const std::string& url, const std::string&
   g_main_context_pop_thread_default(context);
   g_main_context_unref(context);
   return reply;
-}
-
-std::string fixture(const std::string& name) {
-  std::ifstream file(std::string(CFR_FIXTURES) + "/" + name, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 class SfuServerTest : public testing::Test {

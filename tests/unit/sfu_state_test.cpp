@@ -4,36 +4,17 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <sstream>
 
+#include "unit/helpers.h"
 #include "wire/json.h"
 
 namespace cfr::sfu {
 namespace {
 
-constexpr int64_t kMs = 1000;
-
-std::string fixture(const std::string& name) {
-  std::ifstream file(std::string(CFR_FIXTURES) + "/" + name, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  EXPECT_FALSE(text.str().empty()) << name;
-  return text.str();
-}
-
-unsigned count(const std::string& text, const std::string& part) {
-  unsigned found = 0;
-  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size())
-    ++found;
-  return found;
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-    text.replace(at, from.size(), to);
-  return text;
-}
+using test::count;
+using test::fixture;
+using test::replaced;
 
 // The sections of a description, each from its m-line on.
 std::vector<std::string> sections_of(const std::string& sdp) {
@@ -147,8 +128,8 @@ struct World : SfuState::Hooks, Forwarder::Output {
   bool answered(RequestId id) const { return replies.count(id) > 0; }
   // Time goes by, in the steps of the server.
   void wait(int64_t ms) {
-    for (int64_t end = now + ms * kMs; now < end;) {
-      now += std::min<int64_t>(100 * kMs, end - now);
+    for (int64_t end = now + ms * 1000; now < end;) {
+      now += std::min<int64_t>(100 * 1000, end - now);
       state->on_tick(now);
     }
   }
@@ -248,7 +229,7 @@ struct World : SfuState::Hooks, Forwarder::Output {
   std::vector<std::string> opened, closed, replaced;
   std::vector<TrackAddress> started;
   RequestId last = 0;
-  int64_t now = 1000000 * kMs;
+  int64_t now = 1000000 * 1000;
   uint16_t sequence = 0;
   char rid = 0;  // of the packets
   bool no_transport = false;

@@ -21,7 +21,7 @@
 namespace cfr::sfu {
 namespace {
 
-constexpr uint32_t kPullSsrc = 0x5e550001, kPullRtx = 0x5e550002;
+constexpr uint32_t kEgressSsrc = 0x5e550001, kEgressRtx = 0x5e550002;
 
 struct Context {
   Context() : context(g_main_context_new()) {}
@@ -152,7 +152,7 @@ struct Sfu : Forwarder::Output {
     section.protocol = "UDP/TLS/RTP/SAVPF";
     section.direction = Direction::sendonly;
     section.codecs = {vp8};
-    section.ssrcs = {kPullSsrc, kPullRtx};
+    section.ssrcs = {kEgressSsrc, kEgressRtx};
     section.cname = "name";
     section.stream_id = "stream";
     return section;
@@ -170,7 +170,7 @@ struct Sfu : Forwarder::Output {
     media.mid = "0";
     media.kind = "video";
     media.codecs = client->sections.at(0).codecs;
-    forwarder.set_egress({link.id, "0"}, source, media, {kPullSsrc, kPullRtx}, "name", {},
+    forwarder.set_egress({link.id, "0"}, source, media, {kEgressSsrc, kEgressRtx}, "name", {},
                          g_get_monotonic_time());
     link.transport->set_remote(client->transport);
   }
@@ -374,7 +374,7 @@ TEST_F(SfuTransport, EveryPacketReachesThePullerWithItsPayloadUnchanged) {
   ASSERT_TRUE(context.run_until([&] { return player.count() > 120; })) << player.count();
 
   std::scoped_lock lock(publisher.mutex, player.mutex);
-  EXPECT_EQ(player.ssrcs, std::set<uint32_t>{kPullSsrc});
+  EXPECT_EQ(player.ssrcs, std::set<uint32_t>{kEgressSsrc});
   EXPECT_EQ(player.payload_types, std::set<int>{100});
   for (std::size_t i = 1; i < player.sequences.size(); ++i)
     ASSERT_EQ(player.sequences[i], uint16_t(player.sequences[i - 1] + 1));

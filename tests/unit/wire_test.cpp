@@ -1,9 +1,7 @@
 // The wire types as JSON: fixtures go through reader and writer, malformed texts name the member.
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
-
+#include "unit/helpers.h"
 #include "wire/codes.h"
 #include "wire/json.h"
 #include "wire/json_syntax.h"
@@ -11,13 +9,7 @@
 namespace cfr {
 namespace {
 
-std::string fixture(const std::string& name) {
-  std::ifstream file(CFR_FIXTURES "/" + name);
-  EXPECT_TRUE(file) << name;
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
+using test::fixture;
 
 // The message of the protocol error that `result` must be.
 template <class T>
