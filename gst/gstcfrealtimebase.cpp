@@ -33,6 +33,17 @@ bool is_loopback(const std::string& host) {
   return address && g_inet_address_get_is_loopback(address);
 }
 
+// webrtcbin refuses what this refuses, without a word to the user.
+bool is_turn_uri(const std::string& text) {
+  g_autoptr(GUri) uri =
+      g_uri_parse(text.c_str(), GUriFlags(G_URI_FLAGS_HAS_PASSWORD | G_URI_FLAGS_ENCODED), nullptr);
+  if (!uri) return false;
+  const std::string scheme = g_uri_get_scheme(uri);
+  auto given = [](const char* part) { return part && *part; };
+  return (scheme == "turn" || scheme == "turns") && given(g_uri_get_host(uri)) &&
+         given(g_uri_get_user(uri)) && given(g_uri_get_password(uri));
+}
+
 cfr::Error config_error(std::string message) {
   cfr::Error error;
   error.kind = cfr::ErrorKind::config;
@@ -179,6 +190,8 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   if (!checked)
     return config_error(checked.error().message + " The property api-url looks like " +
                         kDefaultApiUrl + ".");
+  if (checked->find('?') != std::string::npos)
+    return config_error("api-url must not have a query (?): the API's paths are added to it.");
   settings.api.api_url = *checked;
 
   settings.api.app_id = given.app_id.empty() ? from_environment("CFREALTIME_APP_ID") : given.app_id;
@@ -223,7 +236,7 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   for (char** server = turn_servers; *server; ++server) {
     std::string uri = g_strstrip(*server);
     if (uri.empty()) continue;
-    if (uri.rfind("turn://", 0) != 0 && uri.rfind("turns://", 0) != 0)
+    if (!is_turn_uri(uri))
       return config_error(
           "turn-servers is a list of turn://user:password@host:port?transport=udp, separated by "
           "commas (turns:// for TLS; user and password percent-encoded).");
@@ -237,8 +250,7 @@ Result<SessionSettings> ElementState::session_settings(std::string* ca_file) {
   settings.follow_stream = is_source_;
   if (!given.stream_url.empty()) {
     auto stream_url = check_api_url(given.stream_url);
-    if (!stream_url)
-      return config_error("stream-url is not an http or https URL: " + given.stream_url + ".");
+    if (!stream_url) return config_error("stream-url: " + stream_url.error().message);
     auto token = secret("stream-token", given.stream_token, given.stream_token_file,
                         "CFREALTIME_STREAM_TOKEN");
     if (!token) return token.error();

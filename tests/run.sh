@@ -77,7 +77,7 @@ setup() {
     set -- setup "$dir" "$top" -Dtests=enabled -Dlocal-sfu=enabled "$@"
   fi
   # shellcheck disable=SC2086 # words
-  if ! meson "$@" $meson_options >"$dir/configure.log" 2>&1; then
+  if ! nice -n "$nice" meson "$@" $meson_options >"$dir/configure.log" 2>&1; then
     cat "$dir/configure.log"
     return 1
   fi
@@ -87,7 +87,7 @@ setup() {
   fi
   grep -c 'warning:' "$dir/build.log" | sed 's/^0$//; s/$/ compiler warnings/; s/^ .*//' | grep . || true
   # The system's plugins are scanned once here, not by every test at once.
-  GST_REGISTRY=$dir/registry.bin gst-inspect-1.0 fakesink >/dev/null 2>&1 || true
+  GST_REGISTRY=$dir/registry.bin nice -n "$nice" gst-inspect-1.0 fakesink >/dev/null 2>&1 || true
 }
 
 # run DIR NAME SUITES MESON-ARGUMENT...

@@ -33,4 +33,16 @@ Network::~Network() {
   if (handler_) g_signal_handler_disconnect(monitor_.get(), handler_);
 }
 
+// A socket can be bound to no other address.
+bool Network::has_address(const std::string& ip) {
+  auto address = gref<GInetAddress>::adopt(g_inet_address_new_from_string(ip.c_str()));
+  // A link-local one needs its interface as well.
+  if (!address || g_inet_address_get_is_link_local(address.get())) return true;
+  auto socket =
+      gref<GSocket>::adopt(g_socket_new(g_inet_address_get_family(address.get()),
+                                        G_SOCKET_TYPE_DATAGRAM, G_SOCKET_PROTOCOL_UDP, nullptr));
+  auto any_port = gref<GSocketAddress>::adopt(g_inet_socket_address_new(address.get(), 0));
+  return !socket || g_socket_bind(socket.get(), any_port.get(), FALSE, nullptr);
+}
+
 }  // namespace cfr

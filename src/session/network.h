@@ -1,9 +1,10 @@
-// Tells when this machine's routes change. Bound to the worker on which it is made.
+// Tells when this machine's routes change, and which addresses it has. Bound to the worker on which it is made.
 #pragma once
 
 #include <gio/gio.h>
 
 #include <functional>
+#include <string>
 
 #include "util/gref.h"
 
@@ -16,6 +17,9 @@ class Network {
   ~Network();
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
+
+  // False only if no interface of this machine has that IP address.
+  static bool has_address(const std::string& ip);
 
  private:
   std::function<void(bool)> changed_;

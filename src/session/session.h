@@ -134,6 +134,7 @@ class Session : public std::enable_shared_from_this<Session>,
   void lost(std::string message);
   void ask_about_session();
   void look_at_candidates();
+  bool lost_address() const;
   // Bounds the attempt in hand to reach the SFU's media address.
   void limit_connect();
   void on_network_changed(bool available);

@@ -16,7 +16,8 @@ constexpr unsigned kWatchIntervalMs = 500;
 constexpr unsigned kAskAgainMs = 4000;
 // For media to come back by itself once the API has been reached again.
 constexpr int64_t kGraceUs = 2 * G_USEC_PER_SEC;
-// After a change of the network a silence is more likely to be the end.
+// After a change of the network a silence is more likely to be the end, and is for certain when the
+// connection's own address is gone.
 constexpr unsigned kSuspectAfterChangeMs = 1000;
 constexpr int64_t kGraceAfterChangeUs = G_USEC_PER_SEC;
 // STUN checks are repeated after 0.5, 1.5, 3.5, 7.5 s (libnice, as RFC 8489 has it). Within a short
@@ -73,11 +74,12 @@ void Session::check_peer() {
   int64_t silent_ms = (now - heard_at_) / 1000;
   // What was heard with the last look may have come before the change.
   bool network_changed = network_changed_at_ > heard_at_ - kWatchIntervalMs * 1000;
+  bool cut_off = network_changed && lost_address();
   // RTCP about audio alone may come every 5 s only (RFC 3550, section 6.2).
-  int64_t suspect_ms = network_changed ? kSuspectAfterChangeMs
-                                       : std::clamp<int64_t>(usual_silence_us_ * 3 / 2 / 1000,
-                                                             settings_.suspect_after_ms,
-                                                             settings_.lost_after_ms * 3 / 4);
+  int64_t suspect_ms =
+      std::clamp<int64_t>(usual_silence_us_ * 3 / 2 / 1000, settings_.suspect_after_ms,
+                          settings_.lost_after_ms * 3 / 4);
+  if (network_changed) suspect_ms = cut_off ? 0 : kSuspectAfterChangeMs;
   if (silent_ms < suspect_ms) return;
   if (state_ == ConnectionState::connected) {
     set_state(ConnectionState::suspect);
@@ -88,7 +90,8 @@ void Session::check_peer() {
   bool confirmed = confirmed_at_ != 0;
   if (!confirmed && (asked_at_ == 0 || now - asked_at_ >= kAskAgainMs * 1000)) ask_about_session();
   bool due = network_changed || silent_ms >= settings_.lost_after_ms;
-  int64_t grace_us = network_changed ? kGraceAfterChangeUs : kGraceUs;
+  int64_t grace_us = kGraceUs;
+  if (network_changed) grace_us = cut_off ? 0 : kGraceAfterChangeUs;
   if ((confirmed && due && now - std::max(confirmed_at_, network_changed_at_) >= grace_us) ||
       silent_ms >= settings_.expired_after_ms)
     lost("The SFU has been silent for " + std::to_string(silent_ms / 1000) +
@@ -151,6 +154,13 @@ void Session::on_network_changed(bool available) {
   if (!retry_timer_.armed()) return;
   retry_timer_.cancel();
   run(negotiator_.on_timer());
+}
+
+// Nothing can come any more over a connection whose address has gone.
+bool Session::lost_address() const {
+  if (candidate_pair_.local_type != "host") return false;  // the address is a router's or a relay's
+  const std::string& address = candidate_pair_.local_address;
+  return !Network::has_address(address.substr(0, address.rfind(':')));
 }
 
 void Session::look_at_candidates() {

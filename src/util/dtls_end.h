@@ -5,10 +5,10 @@
 
 namespace cfr {
 
-// DTLS's retransmission timer may be what frees the connection, on the system clock's thread. If that
-// is just when an element that listens to the connection is freed, GLib crashes: closures made by
-// g_signal_connect_object() are looked up in a list that the other thread is taking away. So, in NULL,
-// the elements stop listening while they still hold the connection.
+// DTLS's retransmission timer may be what frees the connection, on the system clock's thread. If
+// that is just when an element that listens to the connection is freed, GLib crashes: closures made
+// by g_signal_connect_object() are looked up in a list that the other thread is taking away. So, in
+// NULL, the elements stop listening while they still hold the connection.
 inline void forget_dtls_connections(GstElement* bin) {
   for (const char* factory : {"dtlsdec", "dtlsenc"}) {
     GstIterator* elements = gst_bin_iterate_all_by_element_factory_name(GST_BIN(bin), factory);

@@ -219,6 +219,24 @@ TEST_F(Elements, relay_without_a_turn_server) {
   expect_error(pipeline, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, "TURN");
 }
 
+TEST_F(Elements, urls_that_cannot_work) {
+  const std::string api = " api-url=http://127.0.0.1:9/v1 ";
+  const std::pair<std::string, const char*> cases[] = {
+      {" api-url=http://127.0.0.1:9/v1?a=b", "query"},
+      {api + "stream-url=ftp://127.0.0.1/cam", "https://"},
+      {api + "turn-servers=turn://", "turn-servers"},
+      {api + "turn-servers=turn://127.0.0.1", "turn-servers"},
+      {api + "turn-servers=turn://user@127.0.0.1", "turn-servers"},
+      {api + "turn-servers=turn://user:password@127.0.0.1,stun://127.0.0.1", "turn-servers"},
+  };
+  for (const auto& [options, text] : cases) {
+    SCOPED_TRACE(options);
+    Pipeline pipeline(std::string(kLiveTone) + "cfrealtimesink app-id=a" + options);
+    pipeline.play();
+    expect_error(pipeline, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_SETTINGS, text);
+  }
+}
+
 TEST_F(Elements, unreachable_api) {
   // Nobody listens on this port.
   for (std::string launch : {std::string(kLiveTone) + "cfrealtimesink max-retries=1 ",
@@ -396,7 +414,8 @@ TEST_F(Elements, unsupported_caps) {
 TEST_F(Elements, stop_at_once_while_the_api_is_silent) {
   FakeApi api([](auto&, auto&, auto&) { return FakeApi::Answer{.never = true}; });
   for (int i = 0; i < 20; ++i) {
-    Pipeline pipeline(std::string(kLiveTone) + "cfrealtimesink name=s app-id=a api-url=" + api.url());
+    Pipeline pipeline(std::string(kLiveTone) +
+                      "cfrealtimesink name=s app-id=a api-url=" + api.url());
     pipeline.play();
     pipeline.until([&] { return api.requests() > unsigned(i); }, 5000);
     EXPECT_LT(pipeline.stop(), scaled(1000));
@@ -409,7 +428,8 @@ TEST_F(Elements, a_hundred_starts_without_a_server_leave_nothing) {
     gst_element_set_state(pipeline.get(), GST_STATE_PAUSED);
     EXPECT_LT(pipeline.stop(), scaled(1000));
   };
-  std::string sink = std::string(kLiveTone) + "cfrealtimesink app-id=a api-url=http://127.0.0.1:9/v1";
+  std::string sink =
+      std::string(kLiveTone) + "cfrealtimesink app-id=a api-url=http://127.0.0.1:9/v1";
   std::string source = "cfrealtimesrc app-id=a session-id=x api-url=http://127.0.0.1:9/v1";
   for (int i = 0; i < 5; ++i) cycle(i % 2 ? sink : source);
   unsigned fds = count_fds(), threads = count_threads();

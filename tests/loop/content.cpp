@@ -126,13 +126,14 @@ GstPadProbeReturn on_frame(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
     return GST_PAD_PROBE_OK;
   }
   GstClockTime pts = GST_BUFFER_PTS(buffer);
+  if (self->count_ == 0) self->first_at_ = g_get_monotonic_time();
   if (self->count_ > 0) {
     // The counter wraps at 65536.
     unsigned step = (unsigned(counter) - self->last_) & 0xffff;
     if (step >= 0x8000)
       self->went_back("counter", GstClockTime(counter));
     else if (step > 1)
-      self->missing_ += step - 1;
+      self->left_out(step - 1, unsigned(counter));
     if (GST_CLOCK_TIME_IS_VALID(self->last_pts_) && pts < self->last_pts_)
       self->went_back("picture", pts);
   }
@@ -140,6 +141,14 @@ GstPadProbeReturn on_frame(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
   self->last_ = unsigned(counter);
   ++self->count_;
   return GST_PAD_PROBE_OK;
+}
+
+void Frames::left_out(unsigned frames, unsigned before) {
+  constexpr unsigned kPrinted = 20;
+  missing_ += frames;
+  if (holes_++ < kPrinted)
+    printf("%u pictures are missing before picture %u, %.3f s after the first\n", frames, before,
+           double(g_get_monotonic_time() - first_at_) / G_USEC_PER_SEC);
 }
 
 void Frames::went_back(const char* what, GstClockTime to) {

@@ -34,9 +34,12 @@ class Frames {
 
  private:
   friend GstPadProbeReturn on_frame(GstPad*, GstPadProbeInfo*, gpointer);
+  void left_out(unsigned frames, unsigned before);
   void went_back(const char* what, GstClockTime to);
   gref<GstPad> pad_;
   gulong probe_ = 0;
+  unsigned holes_ = 0;
+  gint64 first_at_ = 0;
   std::atomic<unsigned> count_{0}, unreadable_{0}, last_{0}, backwards_{0}, eos_{0}, missing_{0},
       gaps_{0};
   std::atomic<int> width_{0}, height_{0};
