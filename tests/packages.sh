@@ -20,7 +20,8 @@ demo='gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio python3:python3'
 tests='libgtest-dev libgmock-dev python3 python3-jsonschema python3-yaml
   coturn:turnserver nftables:nft iproute2:ip util-linux'
 browser='chromium nodejs:node npm:npm'
-clang='clang libclang-rt-14-dev llvm'
+# Leaks are told by the names in their stacks, of which some are in debug files.
+clang='clang libclang-rt-14-dev llvm libc6-dbg'
 
 list=no
 wanted=
