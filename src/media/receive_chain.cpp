@@ -607,6 +607,8 @@ bool ReceiveChain::connect(GstPad* webrtc_src) {
   disconnect();
   // A section that is used again may still have the chain of the track before.
   if (g_autoptr(GstPad) before = gst_pad_get_peer(webrtc_src)) gst_pad_unlink(webrtc_src, before);
+  // The peer before may have ended, and the next one need not say that a stream starts.
+  GST_OBJECT_FLAG_UNSET(s.sink, GST_PAD_FLAG_EOS);
   if (gst_pad_link(webrtc_src, s.sink) != GST_PAD_LINK_OK) return false;
   {
     std::lock_guard lock(s.mutex);
