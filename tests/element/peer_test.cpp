@@ -588,7 +588,7 @@ TEST(PeerPull, AsksTheSenderForKeyFrames) {
 
 TEST(PeerPull, AsksForWhatIsMissingAndTakesRetransmissions) {
   WebrtcSfu sfu;
-  Client client(true, 200);
+  Client client(true, 500);  // time for repair on a busy machine, too
   // the audio section last: it must not decide about the video's repair
   sfu.add_sender(kPullVideo, video_feed(96, 4242));
   sfu.add_sender(kPullAudio, audio_feed(4343));
