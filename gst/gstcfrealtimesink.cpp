@@ -122,6 +122,14 @@ SinkState::PadRef SinkState::find(TrackId track) {
 
 // --- pads ------------------------------------------------------------------------------------
 
+// The chain says what it cannot send, and why; a pad that does not accept it would say nothing.
+static gboolean query_pad(GstPad* pad, GstObject* parent, GstQuery* query) {
+  if (GST_QUERY_TYPE(query) != GST_QUERY_ACCEPT_CAPS)
+    return gst_pad_query_default(pad, parent, query);
+  gst_query_set_accept_caps_result(query, TRUE);
+  return TRUE;
+}
+
 GstPad* SinkState::request_pad(GstPadTemplate* templ, const char* wanted) {
   bool video = g_str_has_prefix(GST_PAD_TEMPLATE_NAME_TEMPLATE(templ), "video");
   std::string name;
@@ -154,6 +162,7 @@ GstPad* SinkState::request_pad(GstPadTemplate* templ, const char* wanted) {
   gst_element_sync_state_with_parent(inside);
 
   GstPad* pad = gst_cf_realtime_pad_new(name.c_str(), templ);
+  gst_pad_set_query_function(pad, query_pad);
   g_autoptr(GstPad) target = gst_element_get_static_pad(inside, "sink");
   gst_ghost_pad_set_target(GST_GHOST_PAD(pad), target);
   record->pad = cfr::gref<GstPad>::ref(pad);
@@ -195,7 +204,7 @@ void SinkState::release_pad(GstPad* pad) {
   gst_element_set_locked_state(inside, TRUE);
   gst_element_set_state(inside, GST_STATE_NULL);
   gst_ghost_pad_set_target(GST_GHOST_PAD(pad), nullptr);
-  gst_bin_remove(bin(), inside);
+  if (GST_OBJECT_PARENT(inside)) gst_bin_remove(bin(), inside);  // not when all is disposed of
   gst_child_proxy_child_removed(GST_CHILD_PROXY(element()), G_OBJECT(pad), GST_OBJECT_NAME(pad));
   gst_element_remove_pad(element(), pad);
   gst_object_unref(pad);

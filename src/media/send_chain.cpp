@@ -63,6 +63,8 @@ SendChain::SendChain(MediaKind kind, const char* name, Callbacks callbacks,
             gst_event_unref(event);
             return FALSE;  // upstream: not negotiated
           }
+        } else if (state && GST_EVENT_TYPE(event) == GST_EVENT_SEGMENT) {
+          event = state->in_time(event);
         } else if (state && GST_EVENT_TYPE(event) == GST_EVENT_EOS && !state->built) {
           state->callbacks.on_eos();  // ended before it began
         } else if (state && GST_EVENT_TYPE(event) == GST_EVENT_FLUSH_STOP) {
@@ -88,11 +90,9 @@ SendChain::SendChain(MediaKind kind, const char* name, Callbacks callbacks,
           gst_query_set_caps_result(query, caps.get());
           return TRUE;
         }
-        if (state && GST_QUERY_TYPE(query) == GST_QUERY_ACCEPT_CAPS) {
-          GstCaps* caps = nullptr;
-          gst_query_parse_accept_caps(query, &caps);
-          gst_query_set_accept_caps_result(
-              query, gst_caps_can_intersect(sendable_caps(state->kind).get(), caps));
+        // What cannot be sent is refused with a reason when it comes.
+        if (GST_QUERY_TYPE(query) == GST_QUERY_ACCEPT_CAPS) {
+          gst_query_set_accept_caps_result(query, TRUE);
           return TRUE;
         }
         return gst_pad_query_default(pad, parent, query);

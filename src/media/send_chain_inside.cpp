@@ -42,6 +42,14 @@ SendShape shape_of(const GstCaps* caps) {
   return shape;
 }
 
+bool can_send(MediaKind kind, const GstCaps* caps) {
+  int channels = 1;
+  const GstStructure* structure = gst_caps_get_structure(caps, 0);
+  gst_structure_get_int(structure, "channels", &channels);
+  const bool raw = gst_structure_has_name(structure, "audio/x-raw");  // is mixed down
+  return gst_caps_can_intersect(sendable_caps(kind).get(), caps) && (raw || channels <= 2);
+}
+
 GstElement* make_extension(const char* factory, guint id) {
   GstElement* extension = gst_element_factory_make(factory, nullptr);
   if (!extension) return nullptr;
@@ -178,20 +186,20 @@ void SendChain::State::append_payloader() {
 }
 
 bool SendChain::State::build(GstCaps* caps) {
-  if (shape.raw) {
-    if (!append_encoder(caps)) return false;
-  } else {
-    codec = shape.codec;
-    int channels = 1;
-    gst_structure_get_int(gst_caps_get_structure(caps, 0), "channels", &channels);
-    if (!codec || codec->kind != kind || channels > 2) {
-      callbacks.on_error(
-          peer_error("Cannot publish " + text_of(caps) +
-                     ". Supported are raw media, H.264, H.265, VP8, VP9, Opus (up to two "
-                     "channels), PCMU and PCMA."));
-      return false;
-    }
+  codec = shape.codec;
+  if (!can_send(kind, caps) || (!shape.raw && !codec)) {
+    const bool video = kind == MediaKind::video;
+    std::string message = "Cannot publish " + text_of(caps) + (video ? " as video. " : " as audio. ");
+    if (can_send(video ? MediaKind::audio : MediaKind::video, caps))
+      message += video ? "Link it to a pad audio_%u." : "Link it to a pad video_%u.";
+    else
+      message +=
+          "Supported are raw media, H.264, H.265, VP8, VP9, Opus (up to two channels), PCMU and "
+          "PCMA.";
+    callbacks.on_error(peer_error(message));
+    return false;
   }
+  if (shape.raw && !append_encoder(caps)) return false;
   if (!shape.rtp) {
     if (codec->parser) append(codec->parser);
     // As avc, what h264parse 1.22 makes of single NAL units sends rtph264pay into an endless loop.
@@ -231,6 +239,7 @@ bool SendChain::State::link_inside() {
   g_autoptr(GstPad) first = gst_element_get_static_pad(inside.front(), "sink");
   gst_ghost_pad_set_target(GST_GHOST_PAD(sink), first);
   if (shape.rtp) follow_rtp();
+  if (kind == MediaKind::video && framed()) time_pictures();
   return true;
 }
 
@@ -408,6 +417,49 @@ void SendChain::State::follow_rtp() {
         } else {
           state->rtp_input->inspect(GST_PAD_PROBE_INFO_BUFFER(info));
         }
+        return GST_PAD_PROBE_OK;
+      },
+      Weak<State>::make(shared_from_this()), Weak<State>::free);
+}
+
+// --- input without times (of appsrc as it is, say) ---------------------------------------------
+
+// A buffer is a picture or whole samples, not a piece of a byte stream, of which parsers make times.
+bool SendChain::State::framed() const {
+  return !shape.rtp && (shape.raw || !shape.codec->parser);
+}
+
+// Encoders and payloaders take no segment that counts bytes.
+GstEvent* SendChain::State::in_time(GstEvent* event) {
+  const GstSegment* told;
+  gst_event_parse_segment(event, &told);
+  if (told->format == GST_FORMAT_TIME || !built || !framed()) return event;
+  GstSegment segment;
+  gst_segment_init(&segment, GST_FORMAT_TIME);
+  GstEvent* own = gst_event_new_segment(&segment);
+  gst_event_set_seqnum(own, gst_event_get_seqnum(event));
+  gst_event_unref(event);
+  return own;
+}
+
+// A picture without a time is shown as it comes.
+void SendChain::State::time_pictures() {
+  inspection = gst_pad_add_probe(
+      sink, GST_PAD_PROBE_TYPE_BUFFER,
+      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
+        GstBuffer* buffer = GST_PAD_PROBE_INFO_BUFFER(info);
+        if (GST_BUFFER_PTS_IS_VALID(buffer)) return GST_PAD_PROBE_OK;
+        auto state = Weak<State>::lock(data);
+        if (!state) return GST_PAD_PROBE_OK;
+        GstClockTime time = gst_element_get_current_running_time(state->bin.get());
+        g_autoptr(GstEvent) event = gst_pad_get_sticky_event(pad, GST_EVENT_SEGMENT, 0);
+        const GstSegment* segment = nullptr;
+        if (event) gst_event_parse_segment(event, &segment);
+        if (segment && segment->format == GST_FORMAT_TIME)
+          time = gst_segment_position_from_running_time(segment, GST_FORMAT_TIME, time);
+        buffer = gst_buffer_make_writable(buffer);
+        GST_BUFFER_PTS(buffer) = time;
+        GST_PAD_PROBE_INFO_DATA(info) = buffer;
         return GST_PAD_PROBE_OK;
       },
       Weak<State>::make(shared_from_this()), Weak<State>::free);

@@ -69,6 +69,9 @@ struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
   void report(GstCaps* rtp);
   void report_early(GstCaps* input);
   void follow_rtp();
+  bool framed() const;
+  GstEvent* in_time(GstEvent* segment);
+  void time_pictures();
   void pace();
   void watch_pace();
   GstPadProbeReturn anchor(GstPad* pad, GstPadProbeInfo* info);

@@ -278,6 +278,19 @@ TEST_F(Fed, RefusesCapsThatCannotBeSentAndNamesThem) {
   EXPECT_TRUE(caps_.empty());
 }
 
+TEST_F(Fed, NamesThePadForMediaOfTheOtherKind) {
+  start(MediaKind::video);
+  gst_harness_set_src_caps_str(harness_,
+                               "audio/x-raw,format=S16LE,rate=48000,channels=1,layout=interleaved");
+  EXPECT_EQ(push(960), GST_FLOW_NOT_NEGOTIATED);
+  ASSERT_EQ(errors_.size(), 1u);
+  EXPECT_NE(errors_[0].message.find("audio_%u"), std::string::npos) << errors_[0].message;
+  gst_harness_set_src_caps_str(harness_, "text/x-raw,format=utf8");
+  EXPECT_EQ(push(10), GST_FLOW_NOT_NEGOTIATED);
+  ASSERT_EQ(errors_.size(), 2u);
+  EXPECT_NE(errors_[1].message.find("Supported are"), std::string::npos) << errors_[1].message;
+}
+
 TEST_F(Fed, CallsAMissingEncoderByItsPackage) {
   GstRegistry* registry = gst_registry_get();
   std::vector<GstPluginFeature*> removed;
@@ -459,6 +472,45 @@ TEST(Live, ThatEndsIsDrainedThroughTheEncoder) {
   ASSERT_TRUE(rig.wait_for_frames(20));
   EXPECT_EQ(rig.frames().back().counter, 19);
 }
+
+// As appsrc gives it when nothing but its caps is set: a segment in bytes, no times.
+class Untimed : public testing::TestWithParam<bool> {};
+
+TEST_P(Untimed, PicturesAreShownAsTheyCome) {
+  Rig rig(MediaKind::video, kLive);
+  g_autoptr(GstElement) burn = rig.element("burn");
+  g_autoptr(GstPad) pad = gst_element_get_static_pad(burn, "src");
+  gst_pad_add_probe(
+      pad, GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+      [](GstPad*, GstPadProbeInfo* info, gpointer in_bytes) {
+        if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
+          auto* buffer = gst_buffer_make_writable(GST_PAD_PROBE_INFO_BUFFER(info));
+          GST_BUFFER_PTS(buffer) = GST_BUFFER_DTS(buffer) = GST_CLOCK_TIME_NONE;
+          GST_BUFFER_DURATION(buffer) = GST_CLOCK_TIME_NONE;
+          GST_PAD_PROBE_INFO_DATA(info) = buffer;
+        } else if (in_bytes && GST_EVENT_TYPE(info->data) == GST_EVENT_SEGMENT) {
+          GstSegment segment;
+          gst_segment_init(&segment, GST_FORMAT_BYTES);
+          gst_event_unref(GST_PAD_PROBE_INFO_EVENT(info));
+          GST_PAD_PROBE_INFO_DATA(info) = gst_event_new_segment(&segment);
+        }
+        return GST_PAD_PROBE_OK;
+      },
+      GINT_TO_POINTER(GetParam()), nullptr);
+  rig.receive(h264());
+  rig.play();
+  rig.connect();
+  ASSERT_TRUE(rig.wait_for_frames(30));
+  auto frames = rig.frames();
+  for (std::size_t i = 1; i < frames.size(); ++i) EXPECT_GT(frames[i].time, frames[i - 1].time);
+  // 29 pictures take 967 ms, more or less on a busy machine.
+  const GstClockTime took = frames[29].time - frames[0].time;
+  EXPECT_GT(took, 300 * GST_MSECOND);
+  EXPECT_LT(took, (frames[29].at_us - frames[0].at_us) * GST_USECOND + 500 * GST_MSECOND);
+  EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
+}
+
+INSTANTIATE_TEST_SUITE_P(Input, Untimed, testing::Bool());
 
 // --- the peer fails --------------------------------------------------------------------------
 
