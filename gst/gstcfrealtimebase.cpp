@@ -2,6 +2,8 @@
 
 #include <gio/gio.h>
 
+#include <chrono>
+#include <future>
 #include <thread>
 
 #include "api/soup_http.h"
@@ -12,6 +14,7 @@ GST_DEBUG_CATEGORY_STATIC(cf_realtime_base_debug);
 namespace {
 
 constexpr unsigned kStopTimeoutMs = 500;
+constexpr unsigned kDisposeTimeoutMs = 300;
 
 enum { SIGNAL_REQUEST_TOKEN, SIGNAL_COUNT };
 guint signals[SIGNAL_COUNT];
@@ -341,12 +344,24 @@ void ElementState::stopped() {
       worker->join();
     }
   }
-  if (webrtcbin_) {
-    dispose_webrtcbin(webrtcbin_.get());
-    gst_bin_remove(bin(), webrtcbin_.get());
-    webrtcbin_.reset();
-  }
+  if (webrtcbin_) end_webrtcbin();
   on_stopped();
+}
+
+// In NULL webrtcbin waits for what its own thread is at: a first offer loads plugins, which on a
+// small or busy machine takes seconds. We wait for that, but not for ever.
+void ElementState::end_webrtcbin() {
+  gst_bin_remove(bin(), webrtcbin_.get());
+  auto ended = std::make_shared<std::promise<void>>();
+  std::future<void> end = ended->get_future();
+  std::thread([ended, webrtcbin = std::move(webrtcbin_)]() mutable {
+    dispose_webrtcbin(webrtcbin.get());
+    webrtcbin.reset();
+    ended->set_value();
+  }).detach();
+  webrtcbin_.reset();
+  if (end.wait_for(std::chrono::milliseconds(kDisposeTimeoutMs)) != std::future_status::ready)
+    GST_INFO_OBJECT(element_, "webrtcbin is busy; it ends by itself");
 }
 
 GstStateChangeReturn ElementState::change_state(

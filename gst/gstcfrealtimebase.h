@@ -100,6 +100,7 @@ class ElementState : public Session::Listener {
   void stop();
   void stopped();
   bool add_webrtcbin();
+  void end_webrtcbin();
   Result<SessionSettings> session_settings(std::string* ca_file);
   ElementSettings settings() const;
   GstStructure* stats() const;  // under the object lock

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 namespace cfr::test {
 
@@ -85,10 +86,11 @@ void Sfu::start(unsigned port) {
   if (const char* options = g_getenv("CFREALTIME_SFU_ASAN_OPTIONS"))
     environment = g_environ_setenv(environment, "ASAN_OPTIONS", options, TRUE);
   g_autoptr(GError) error = nullptr;
-  if (!g_spawn_async_with_pipes(
+  log_ = tmpfile();  // goes with its descriptor
+  if (!g_spawn_async_with_pipes_and_fds(
           nullptr, argv.data(), environment,
-          GSpawnFlags(G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_STDERR_TO_DEV_NULL | G_SPAWN_SEARCH_PATH),
-          nullptr, nullptr, &pid_, nullptr, &out_, nullptr, &error)) {
+          GSpawnFlags(G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH), nullptr, nullptr, -1, -1,
+          log_ ? fileno(log_) : -1, nullptr, nullptr, 0, &pid_, nullptr, &out_, nullptr, &error)) {
     ADD_FAILURE() << "cannot start " << SFU_PATH << ": " << error->message;
     return;
   }
@@ -145,9 +147,29 @@ void Sfu::kill() {
   if (!pid_) return;
   ::kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
+  forget();
+}
+
+void Sfu::forget() {
   g_spawn_close_pid(pid_);
   close(out_);
+  if (log_) fclose(log_);
+  log_ = nullptr;
   pid_ = 0;
+}
+
+// What it wrote to stderr: a sanitizer's report, or else the end.
+std::string Sfu::last_words() const {
+  if (!log_) return "";
+  std::ostringstream all;
+  rewind(log_);
+  char part[4096];
+  while (size_t size = fread(part, 1, sizeof part, log_)) all.write(part, std::streamsize(size));
+  std::string text = all.str();
+  constexpr std::size_t kShown = 12000;
+  for (const char* begin : {"WARNING: ThreadSanitizer", "ERROR: ", "runtime error: "})
+    if (auto at = text.find(begin); at != std::string::npos) return text.substr(at, kShown);
+  return text.size() > kShown ? text.substr(text.size() - kShown) : text;
 }
 
 void Sfu::restart() {
@@ -169,10 +191,9 @@ Sfu::~Sfu() {
   EXPECT_TRUE(ended) << "the SFU does not end on SIGTERM";
   if (ended) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
-        << "the SFU ended with status " << status;
-    g_spawn_close_pid(pid_);
-    close(out_);
-    pid_ = 0;
+        << "the SFU ended with status " << status << "\n"
+        << last_words();
+    forget();
   } else {
     kill();
   }

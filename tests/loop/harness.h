@@ -5,6 +5,7 @@
 #include <gst/gst.h>
 
 #include <atomic>
+#include <cstdio>
 #include <functional>
 #include <memory>
 #include <string>
@@ -48,11 +49,14 @@ class Sfu {
  private:
   void start(unsigned port);
   void save_requests();
+  void forget();
+  std::string last_words() const;
   std::vector<std::string> options_;
   std::string secret_, api_url_;
   unsigned port_ = 0;
   GPid pid_ = 0;
   int out_ = -1;
+  FILE* log_ = nullptr;
 };
 
 class Pipeline {

@@ -40,6 +40,10 @@ struct Stream {
                              G_CALLBACK(+[](Stream* self, GstPad*) { ++self->pads_removed; }),
                              this);
   }
+  // Where no frame may be lost, none shall come too late on a busy machine. Before start().
+  void bear_with_a_busy_machine() {
+    g_object_set(player.element("r").get(), "latency", 1000, nullptr);
+  }
   bool start() {
     player.play();
     publisher.play();
