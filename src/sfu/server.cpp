@@ -366,9 +366,11 @@ void SfuServer::Impl::expect_another_connection(const std::string& session) {
 void SfuServer::Impl::close_transport(const std::string& session) {
   auto found = links.find(session);
   if (found == links.end()) return;
-  // Perhaps from within a callback of the transport: it goes when that has returned.
+  // Perhaps from within a callback of the transport: it says no more, and the link, which is in use,
+  // goes when that has returned.
   auto* link = found->second.release();
   links.erase(found);
+  link->transport.reset();
   GSource* source = g_idle_source_new();
   g_source_set_callback(
       source, [](gpointer) -> gboolean { return G_SOURCE_REMOVE; }, link,
