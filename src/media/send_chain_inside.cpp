@@ -187,7 +187,7 @@ void SendChain::State::append_payloader() {
 
 bool SendChain::State::build(GstCaps* caps) {
   codec = shape.codec;
-  if (!can_send(kind, caps) || (!shape.raw && !codec)) {
+  if (!can_send(kind, caps) || (!shape.raw && (!codec || codec->kind != kind))) {
     const bool video = kind == MediaKind::video;
     std::string message = "Cannot publish " + text_of(caps) + (video ? " as video. " : " as audio. ");
     if (can_send(video ? MediaKind::audio : MediaKind::video, caps))

@@ -285,10 +285,15 @@ TEST_F(Fed, NamesThePadForMediaOfTheOtherKind) {
   EXPECT_EQ(push(960), GST_FLOW_NOT_NEGOTIATED);
   ASSERT_EQ(errors_.size(), 1u);
   EXPECT_NE(errors_[0].message.find("audio_%u"), std::string::npos) << errors_[0].message;
+  // PCMU by its static payload type (RFC 3551)
+  gst_harness_set_src_caps_str(harness_, "application/x-rtp,payload=0,clock-rate=8000");
+  EXPECT_EQ(push(20), GST_FLOW_NOT_NEGOTIATED);
+  ASSERT_EQ(errors_.size(), 2u);
+  EXPECT_NE(errors_[1].message.find("audio_%u"), std::string::npos) << errors_[1].message;
   gst_harness_set_src_caps_str(harness_, "text/x-raw,format=utf8");
   EXPECT_EQ(push(10), GST_FLOW_NOT_NEGOTIATED);
-  ASSERT_EQ(errors_.size(), 2u);
-  EXPECT_NE(errors_[1].message.find("Supported are"), std::string::npos) << errors_[1].message;
+  ASSERT_EQ(errors_.size(), 3u);
+  EXPECT_NE(errors_[2].message.find("Supported are"), std::string::npos) << errors_[2].message;
 }
 
 TEST_F(Fed, CallsAMissingEncoderByItsPackage) {
