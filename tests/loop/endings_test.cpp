@@ -43,9 +43,15 @@ const char* name_of(Ending ending) {
   return "";
 }
 
-// What a case works with.
+// What a case works with: an SFU of which nothing is held or wrong any more.
 struct Stage {
-  Sfu sfu;
+  explicit Stage(Sfu& sfu) : sfu(sfu) {
+    http("DELETE", sfu.base_url() + "/debug/faults");
+    EXPECT_TRUE(wait_until([&] { return !held(""); })) << "calls of the case before: " << sfu.stats();
+    begun = sfu.requests().size();
+  }
+  Sfu& sfu;
+  std::size_t begun;                    // length of the request log
   std::unique_ptr<Pipeline> publisher;  // of a source
   std::unique_ptr<Pipeline> pipeline;   // with the element that ends
   std::string publisher_session;
@@ -57,11 +63,13 @@ struct Stage {
   void hold(const std::string& operation) {
     fault("{\"operation\":\"" + operation + "\",\"delayMs\":60000,\"count\":-1}");
   }
+  // A call with a path that ends so is held.
   bool held(const std::string& path_end) {
     std::string stats = sfu.stats();
-    auto begin = stats.find("\"held\":["), end = stats.find(']', begin);
+    auto begin = stats.find("[", stats.find("\"held\":")), end = stats.find(']', begin);
     return stats.substr(begin, end - begin).find(path_end + "\"") != std::string::npos;
   }
+  unsigned count(const std::string& text) { return sfu.count(text, begun); }
   bool until(const std::function<bool()>& done, unsigned timeout_ms = 15000) {
     return pipeline->until(done, timeout_ms);
   }
@@ -124,7 +132,7 @@ const Step kSinkSteps[] = {
      [](Stage& stage) {
        stage.pipeline = std::make_unique<Pipeline>(kTone);
        stage.pipeline->play();
-       return stage.until([&] { return stage.sfu.count("tracks/new") > 0; });
+       return stage.until([&] { return stage.count("tracks/new") > 0; });
      },
      true},
     {"connecting",
@@ -134,7 +142,7 @@ const Step kSinkSteps[] = {
        stage.pipeline->play();
        if (!stage.until([&] { return stage.held("tracks/new"); })) return false;
        stage.kill_transport_of(stage.own_session("s"));
-       return stage.until([&] { return stage.sfu.count("tracks/new") > 0; }) &&
+       return stage.until([&] { return stage.count("tracks/new") > 0; }) &&
               stage.pipeline->connection("s") == "connecting";
      },
      true},
@@ -249,7 +257,7 @@ const Step kSrcSteps[] = {
        play(stage);
        if (!stage.until([&] { return stage.held("tracks/new"); })) return false;
        stage.kill_transport_of(stage.own_session("r"));
-       return stage.until([&] { return stage.sfu.count("renegotiate") > 0; }) &&
+       return stage.until([&] { return stage.count("renegotiate") > 0; }) &&
               stage.pipeline->connection("r") == "connecting";
      }},
     {"playing", playing},
@@ -264,14 +272,14 @@ const Step kSrcSteps[] = {
      [](Stage& stage) {
        stage.publisher_session = "0123456789abcdef0123456789abcdef";
        play(stage);
-       return stage.until([&] { return stage.sfu.count(stage.publisher_session) > 0; });
+       return stage.until([&] { return stage.count(stage.publisher_session) > 0; });
      }},
     {"waiting_for_the_stream",
      [](Stage& stage) {
        stage.pipeline = std::make_unique<Pipeline>(
            "cfrealtimesrc name=r stream-url=" + stage.sfu.base_url() + "/streams/none" + kHear);
        stage.pipeline->play();
-       return stage.until([&] { return stage.sfu.count("/streams/none") > 0; });
+       return stage.until([&] { return stage.count("/streams/none") > 0; });
      }},
     {"suspect",
      [](Stage& stage) {
@@ -343,18 +351,18 @@ void end(Stage& stage, Ending ending, const char* name) {
   EXPECT_LT(stage.pipeline->stop(), scaled(1000));
 }
 
-void run(const Step& step, Ending ending, const char* name) {
+void run(Sfu& sfu, const Step& step, Ending ending, const char* name) {
   SCOPED_TRACE(name_of(ending));
   unsigned before = criticals;
   {
-    Stage stage;
+    Stage stage(sfu);
     ASSERT_TRUE(step.begin(stage)) << "the step was not reached";
     end(stage, ending, name);
     // What is downstream of a source that was taken away, or upstream of a sink, may complain.
     if (ending != Ending::remove)
       for (const auto& error : stage.pipeline->errors) ADD_FAILURE() << error.text << error.debug;
     if (step.published) {
-      EXPECT_GE(stage.sfu.count("tracks/close"), 1u);
+      EXPECT_GE(stage.count("tracks/close"), 1u);
     }
     stage.pipeline.reset();
     if (stage.publisher) {
@@ -370,9 +378,10 @@ class SrcEndings : public testing::TestWithParam<Step> {};
 template <std::size_t N>
 void run_all(const Step& step, const Ending (&endings)[N], const char* name) {
   count_criticals();
-  run(step, endings[0], name);  // what is made once a process is there
+  Sfu sfu;
+  run(sfu, step, endings[0], name);  // what is made once a process is there
   unsigned fds = count_fds(), threads = count_threads();
-  for (Ending ending : endings) run(step, ending, name);
+  for (Ending ending : endings) run(sfu, step, ending, name);
   EXPECT_TRUE(wait_until([&] { return count_threads() <= threads + 2; }))
       << threads << " threads before, now " << count_threads();
   // A webrtcbin that was replaced ends in a thread of its own.

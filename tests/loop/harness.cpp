@@ -123,10 +123,10 @@ std::string Sfu::base_url() const {
   return api_url_.substr(0, api_url_.rfind("/v1"));
 }
 
-unsigned Sfu::count(const std::string& text) const {
+unsigned Sfu::count(const std::string& text, std::size_t from) const {
   std::string log = requests();
   unsigned found = 0;
-  for (auto at = log.find(text); at != std::string::npos; at = log.find(text, at + text.size()))
+  for (auto at = log.find(text, from); at != std::string::npos; at = log.find(text, at + text.size()))
     ++found;
   return found;
 }
