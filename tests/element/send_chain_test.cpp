@@ -507,7 +507,10 @@ TEST_P(Untimed, PicturesAreShownAsTheyCome) {
   rig.connect();
   ASSERT_TRUE(rig.wait_for_frames(30));
   auto frames = rig.frames();
-  for (std::size_t i = 1; i < frames.size(); ++i) EXPECT_GT(frames[i].time, frames[i - 1].time);
+  for (std::size_t i = 1; i < frames.size(); ++i) {
+    EXPECT_GT(frames[i].time, frames[i - 1].time);
+    EXPECT_EQ(frames[i].counter.value_or(0), frames[i - 1].counter.value_or(0) + 1);
+  }
   // 29 pictures take 967 ms, more or less on a busy machine.
   const GstClockTime took = frames[29].time - frames[0].time;
   EXPECT_GT(took, 300 * GST_MSECOND);
