@@ -187,10 +187,13 @@ void SendChain::State::append_payloader() {
 
 bool SendChain::State::build(GstCaps* caps) {
   codec = shape.codec;
+  const bool video = kind == MediaKind::video;
   if (!can_send(kind, caps) || (!shape.raw && (!codec || codec->kind != kind))) {
-    const bool video = kind == MediaKind::video;
-    std::string message = "Cannot publish " + text_of(caps) + (video ? " as video. " : " as audio. ");
-    if (can_send(video ? MediaKind::audio : MediaKind::video, caps))
+    const bool other = shape.raw ? can_send(video ? MediaKind::audio : MediaKind::video, caps)
+                                 : codec && codec->kind != kind;
+    std::string message =
+        "Cannot publish " + text_of(caps) + (video ? " as video. " : " as audio. ");
+    if (other)
       message += video ? "Link it to a pad audio_%u." : "Link it to a pad video_%u.";
     else
       message +=
@@ -424,7 +427,8 @@ void SendChain::State::follow_rtp() {
 
 // --- input without times (of appsrc as it is, say) ---------------------------------------------
 
-// A buffer is a picture or whole samples, not a piece of a byte stream, of which parsers make times.
+// A buffer is a picture or whole samples, not a piece of a byte stream, of which parsers make
+// times.
 bool SendChain::State::framed() const {
   return !shape.rtp && (shape.raw || !shape.codec->parser);
 }

@@ -1,5 +1,5 @@
-// Tells when this machine's routes change, and which addresses it has. Bound to the worker on which it
-// is made.
+// Tells when this machine's routes change, and which addresses it has. Bound to the worker on which
+// it is made.
 #pragma once
 
 #include <gio/gio.h>

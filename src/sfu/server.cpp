@@ -366,8 +366,8 @@ void SfuServer::Impl::expect_another_connection(const std::string& session) {
 void SfuServer::Impl::close_transport(const std::string& session) {
   auto found = links.find(session);
   if (found == links.end()) return;
-  // Perhaps from within a callback of the transport: it says no more, and the link, which is in use,
-  // goes when that has returned.
+  // Perhaps from within a callback of the transport: it says no more, and the link, which is in
+  // use, goes when that has returned.
   auto* link = found->second.release();
   links.erase(found);
   link->transport.reset();

@@ -47,7 +47,8 @@ const char* name_of(Ending ending) {
 struct Stage {
   explicit Stage(Sfu& sfu) : sfu(sfu) {
     http("DELETE", sfu.base_url() + "/debug/faults");
-    EXPECT_TRUE(wait_until([&] { return !held(""); })) << "calls of the case before: " << sfu.stats();
+    EXPECT_TRUE(wait_until([&] { return !held(""); }))
+        << "calls of the case before: " << sfu.stats();
     begun = sfu.requests().size();
   }
   Sfu& sfu;

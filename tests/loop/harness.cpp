@@ -126,7 +126,8 @@ std::string Sfu::base_url() const {
 unsigned Sfu::count(const std::string& text, std::size_t from) const {
   std::string log = requests();
   unsigned found = 0;
-  for (auto at = log.find(text, from); at != std::string::npos; at = log.find(text, at + text.size()))
+  for (auto at = log.find(text, from); at != std::string::npos;
+       at = log.find(text, at + text.size()))
     ++found;
   return found;
 }

@@ -40,8 +40,8 @@ class Sfu {
   unsigned port() const { return port_; }
   std::string requests() const { return http("GET", base_url() + "/debug/requests").body; }
   std::string stats() const { return http("GET", base_url() + "/debug/stats").body; }
-  // How many requests so far have this text in their log line, e.g. "tracks/close"; or since the log,
-  // requests(), was so long.
+  // How many requests so far have this text in their log line, e.g. "tracks/close"; or since the
+  // log, requests(), was so long.
   unsigned count(const std::string& text, std::size_t from = 0) const;
   void kill();     // at once, as a crash
   void restart();  // on the same port, with nothing remembered
