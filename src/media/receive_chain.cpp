@@ -280,6 +280,8 @@ bool ReceiveChain::State::build(std::string* problem) {
       if (missing.empty()) missing = what;
       return;
     }
+    // A bin that just changes its state takes along what is added, before it has its properties.
+    gst_element_set_locked_state(element, TRUE);
     gst_bin_add(GST_BIN(bin.get()), element);
     inside.push_back(element);
   };
@@ -322,8 +324,10 @@ bool ReceiveChain::State::build(std::string* problem) {
   g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
   watch_output();
   gst_ghost_pad_set_target(GST_GHOST_PAD(src), last);
-  for (auto element = inside.rbegin(); element != inside.rend(); ++element)
+  for (auto element = inside.rbegin(); element != inside.rend(); ++element) {
+    gst_element_set_locked_state(*element, FALSE);
     gst_element_sync_state_with_parent(*element);
+  }
   g_autoptr(GstPad) first = gst_element_get_static_pad(inside.front(), "sink");
   gst_ghost_pad_set_target(GST_GHOST_PAD(sink), first);
   return true;

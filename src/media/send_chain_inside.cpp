@@ -116,6 +116,8 @@ GstElement* SendChain::State::append(const char* factory) {
     if (missing.empty()) missing = factory;
     return nullptr;
   }
+  // A bin that just changes its state takes along what is added, before it has its properties.
+  gst_element_set_locked_state(element, TRUE);
   gst_bin_add(GST_BIN(bin.get()), element);
   inside.push_back(element);
   return element;
@@ -234,11 +236,13 @@ bool SendChain::State::link_inside() {
   g_autoptr(GstPad) last = gst_element_get_static_pad(inside.back(), "src");
   gst_ghost_pad_set_target(GST_GHOST_PAD(src), last);
   // From the end to the start, so that nothing flows into what is not ready.
-  for (auto element = inside.rbegin(); element != inside.rend(); ++element)
+  for (auto element = inside.rbegin(); element != inside.rend(); ++element) {
+    gst_element_set_locked_state(*element, FALSE);
     if (!gst_element_sync_state_with_parent(*element)) {
       callbacks.on_error(peer_error(std::string(GST_OBJECT_NAME(*element)) + " does not start."));
       return false;
     }
+  }
   g_autoptr(GstPad) first = gst_element_get_static_pad(inside.front(), "sink");
   gst_ghost_pad_set_target(GST_GHOST_PAD(sink), first);
   if (shape.rtp) follow_rtp();

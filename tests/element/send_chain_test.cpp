@@ -679,6 +679,27 @@ TEST(States, GoUpAndDownAHundredTimes) {
   EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
 }
 
+// The application starts its pipeline while the source's thread says the caps already.
+TEST(States, ReachAnEncoderOnlyWhenItIsSetUp) {
+  Rig rig(MediaKind::video, kLive);
+  rig.receive(h264());
+  g_signal_connect(rig.sender->bin(), "element-added",
+                   G_CALLBACK(+[](GstElement* bin, GstElement*, gpointer) {
+                     gst_element_set_state(bin, GST_STATE_PLAYING);
+                   }),
+                   nullptr);
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  rig.connect();
+  ASSERT_TRUE(rig.wait_for_frames(3));
+  g_autoptr(GstPad) src = gst_element_get_static_pad(rig.sender->bin(), "src");
+  g_autoptr(GstQuery) query = gst_query_new_latency();
+  ASSERT_TRUE(gst_pad_query(src, query));
+  GstClockTime min = GST_CLOCK_TIME_NONE;
+  gst_query_parse_latency(query, nullptr, &min, nullptr);
+  EXPECT_LE(min, 2 * GST_SECOND / 30) << "the source's frame, and an encoder that holds none back";
+}
+
 TEST(States, LeaveNothingBehind) {
   gpointer seen = nullptr;
   {
