@@ -53,6 +53,13 @@ void Discovery::ask_soon() {
   timer_.start(worker_, kSoonMs, [this] { ask(); });
 }
 
+void Discovery::stop() {
+  ++generation_;
+  outstanding_ = 0;
+  publishers_.clear();
+  timer_.cancel();
+}
+
 void Discovery::ask() {
   timer_.cancel();
   for (auto& [session_id, publisher] : publishers_) {

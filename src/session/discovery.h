@@ -43,6 +43,8 @@ class Discovery {
   void follow(std::vector<Publication> publications);
   // Media stopped: ask now instead of at the next poll.
   void ask_soon();
+  // Asks no more, and reports nothing.
+  void stop();
 
  private:
   struct Publisher {

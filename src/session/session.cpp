@@ -139,7 +139,7 @@ void Session::set_state(ConnectionState state) {
 // --- wants -----------------------------------------------------------------------------------
 
 void Session::publish(TrackId track, std::string name, gref<GstCaps> rtp_caps) {
-  if (stopped_) return;
+  if (over()) return;
   note("> publish track=" + std::to_string(track));
   Published& published = published_[track];
   published.name = name;
@@ -149,7 +149,7 @@ void Session::publish(TrackId track, std::string name, gref<GstCaps> rtp_caps) {
 }
 
 void Session::drop(TrackId track) {
-  if (stopped_) return;
+  if (over()) return;
   note("> drop track=" + std::to_string(track));
   published_.erase(track);
   run(negotiator_.drop(track));
@@ -158,13 +158,13 @@ void Session::drop(TrackId track) {
 
 void Session::track_sending(TrackId track) {
   auto it = published_.find(track);
-  if (stopped_ || it == published_.end()) return;
+  if (over() || it == published_.end()) return;
   it->second.sending = it->second.was_sending = true;
   update_stream();
 }
 
 void Session::follow(std::vector<Publication> publications) {
-  if (stopped_) return;
+  if (over()) return;
   note("> follow publishers=" + std::to_string(publications.size()));
   if (state_ == ConnectionState::fresh && !publications.empty())
     set_state(ConnectionState::connecting);
@@ -197,7 +197,7 @@ void Session::follow(std::vector<Publication> publications) {
 }
 
 void Session::on_track_found(const std::string& session_id, const std::string& name) {
-  if (stopped_) return;
+  if (over()) return;
   if (following_) return found_.emplace_back(session_id, name), void();
   TrackId track = next_remote_++;
   remote_tracks_[{session_id, name}] = track;
@@ -207,7 +207,7 @@ void Session::on_track_found(const std::string& session_id, const std::string& n
 }
 
 void Session::on_track_gone(const std::string& session_id, const std::string& name) {
-  if (stopped_) return;
+  if (over()) return;
   if (following_) return gone_.emplace_back(session_id, name), void();
   auto it = remote_tracks_.find({session_id, name});
   if (it == remote_tracks_.end()) return;
@@ -226,8 +226,7 @@ void Session::wait_for_media() {
     error.message = "There was nothing to play for " +
                     std::to_string(settings_.wait_timeout_ms / 1000) +
                     " s. Is the publisher running, and are session-id, tracks or stream-url right?";
-    set_state(ConnectionState::failed);
-    listener_.on_error(error);
+    fail(error);
   });
 }
 
@@ -242,23 +241,18 @@ void Session::on_publisher_missing(const std::string& session_id, const Error& e
 void Session::check_app() {
   if (std::exchange(app_checked_, true)) return;
   info_->new_session({}, [this](Result<NewSessionReply> reply) {
-    if (stopped_ || reply || reply.error().kind != ErrorKind::gone) return;
-    set_state(ConnectionState::failed);
-    discovery_.follow({});
-    listener_.on_error(reply.error());
+    if (over() || reply || reply.error().kind != ErrorKind::gone) return;
+    fail(reply.error());
   });
 }
 
 // While media flows, an API that cannot be asked harms nobody; before that, it is all there is.
 void Session::on_discovery_trouble(const Error& error) {
-  if (stopped_ || peer_connected_) return;
+  if (over() || peer_connected_) return;
   ++discovery_failures_;
   int allowed = settings_.negotiator.max_retries;
-  if (allowed >= 0 && discovery_failures_ > allowed && negotiator_.session_id().empty()) {
-    set_state(ConnectionState::failed);
-    discovery_.follow({});
-    return listener_.on_error(error);
-  }
+  if (allowed >= 0 && discovery_failures_ > allowed && negotiator_.session_id().empty())
+    return fail(error);
   if (discovery_failures_ > 1 || !negotiator_.session_id().empty()) return;
   reconnecting(error);
 }
@@ -270,7 +264,20 @@ void Session::give_up() {
     error.message = "No connection to the SFU";
   }
   error.message += " (Gave up after " + std::to_string(settings_.retry_timeout_ms / 1000) + " s.)";
+  fail(error);
+}
+
+// What plays goes on until stop(), but nothing is asked or waited for any more.
+void Session::fail(const Error& error) {
+  if (over()) return;
   set_state(ConnectionState::failed);
+  queue_.clear();
+  for (Timer* timer : {&retry_timer_, &wait_timer_, &connect_timer_, &turn_timer_}) timer->cancel();
+  api_->cancel_all();
+  info_->cancel_all();
+  discovery_.stop();
+  if (stream_publisher_) stream_publisher_->hold();
+  if (stream_follower_) stream_follower_->stop();
   listener_.on_error(error);
 }
 
@@ -284,16 +291,14 @@ void Session::reconnecting(const Error& cause) {
 }
 
 void Session::on_discovery_failed(Error error) {
-  if (stopped_) return;
+  if (over()) return;
   renew_token([this, error = std::move(error)](bool renewed) {
-    if (renewed) return;  // the next poll uses it
-    set_state(ConnectionState::failed);
-    listener_.on_error(error);
+    if (!renewed) fail(error);  // else the next poll uses it
   });
 }
 
 void Session::media_stopped() {
-  if (stopped_) return;
+  if (over()) return;
   discovery_.ask_soon();
   hurry_stream();
 }
@@ -301,7 +306,7 @@ void Session::media_stopped() {
 // --- the stream document ---------------------------------------------------------------------
 
 void Session::update_stream() {
-  if (!stream_publisher_ || stopped_) return;
+  if (!stream_publisher_ || over()) return;
   StreamDocument document;
   document.session_id = negotiator_.session_id();
   bool sending = false;
@@ -325,7 +330,7 @@ void Session::hurry_stream() {
 }
 
 void Session::on_stream(const StreamDocument& document) {
-  if (stopped_) return;
+  if (over()) return;
   Publication publication{document.session_id, {}};
   for (const StreamTrack& track : document.tracks) {
     const auto& wanted = settings_.stream_tracks;
@@ -339,7 +344,7 @@ void Session::on_stream(const StreamDocument& document) {
 }
 
 void Session::on_stream_ended() {
-  if (!stopped_) follow({});
+  if (!over()) follow({});
 }
 
 void Session::on_stream_missing() {
@@ -347,20 +352,19 @@ void Session::on_stream_missing() {
   GST_INFO("the stream document is not there");
   discovery_.ask_soon();
   wait_for_media();
-  if (!stopped_ && state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
+  if (!over() && state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
 }
 
 void Session::on_stream_failed(const Error& error, bool retrying) {
-  if (stopped_) return;
+  if (over()) return;
   if (retrying) return listener_.on_warning(error);
-  set_state(ConnectionState::failed);
-  listener_.on_error(error);
+  fail(error);
 }
 
 // --- the peer --------------------------------------------------------------------------------
 
 void Session::set_webrtcbin(GstElement* webrtcbin) {
-  if (stopped_) return;
+  if (over()) return;
   webrtcbin_ = gref<GstElement>::ref(webrtcbin);
   make_peer();
 }
@@ -404,7 +408,7 @@ void Session::drop_peer() {
 }
 
 void Session::webrtcbin_failed(const std::string& what) {
-  if (stopped_ || !peer_) return;
+  if (over() || !peer_) return;
   note("> webrtcbin-failed " + what);
   Error error;
   error.kind = ErrorKind::peer;
@@ -418,7 +422,7 @@ void Session::resume(GstPad* pad) {
 }
 
 void Session::on_peer_connection(PeerConnection state) {
-  if (stopped_) return;
+  if (over()) return;
   note(std::string("> connection ") + (state == PeerConnection::connected ? "connected"
                                        : state == PeerConnection::failed  ? "failed"
                                                                           : "connecting"));
@@ -437,7 +441,7 @@ void Session::on_peer_connection(PeerConnection state) {
 }
 
 void Session::on_peer_pad(const std::string& mid, GstPad* pad) {
-  if (stopped_) return;
+  if (over()) return;
   auto it = tracks_by_mid_.find(mid);
   if (it == tracks_by_mid_.end()) {
     GST_DEBUG("media of section %s belongs to no track any more", mid.c_str());
@@ -448,6 +452,7 @@ void Session::on_peer_pad(const std::string& mid, GstPad* pad) {
 
 // The SFU's answer has no place for this track's codec, or its offer none that we can receive.
 void Session::section_rejected(const std::string& mid) {
+  if (over()) return;
   Error error;
   error.kind = ErrorKind::rejected;
   for (auto& [track, published] : published_) {
@@ -494,7 +499,7 @@ std::function<void(Result<T>)> Session::feed(const char* name,
                                              Actions (Negotiator::*input)(Result<T>)) {
   return [this, name, input, number = peer_number_, weak = weak_from_this()](Result<T> result) {
     auto alive = weak.lock();
-    if (!alive || stopped_ || number != peer_number_) return;
+    if (!alive || over() || number != peer_number_) return;
     if (!result && result.error().kind == ErrorKind::unauthorized) {
       // With another token the same request may be repeated: it was not acted upon.
       renew_token([this, input, number, error = result.error()](bool renewed) mutable {
@@ -515,7 +520,7 @@ void Session::run(Actions actions) {
   for (Action& action : actions) queue_.push_back(std::move(action));
   if (running_) return;
   running_ = true;
-  while (!queue_.empty() && !stopped_) {
+  while (!queue_.empty() && !over()) {
     Action action = std::move(queue_.front());
     queue_.pop_front();
     note("< " + describe(action));
@@ -615,10 +620,7 @@ void Session::perform(const Action& action) {
             listener_.on_track_failed(a.track, a.error, a.retrying);
           },
           [this](const action::Reconnecting& a) { reconnecting(a.cause); },
-          [this](const action::Fail& a) {
-            set_state(ConnectionState::failed);
-            listener_.on_error(a.error);
-          },
+          [this](const action::Fail& a) { fail(a.error); },
       },
       action);
 }

@@ -126,6 +126,9 @@ class Session : public std::enable_shared_from_this<Session>,
   void turn_failed(const Error& error);
   void reconnecting(const Error& cause);
   void give_up();
+  void fail(const Error& error);
+  // Stopped, or given up.
+  bool over() const { return stopped_ || state_ == ConnectionState::failed; }
   // Bounds, from now on, the wait for a track to play.
   void wait_for_media();
   void watch();

@@ -35,7 +35,7 @@ void Session::watch() {
   watch_timer_.start(worker_, kWatchIntervalMs, [this] {
     watch();
     listener_.on_watch();
-    if (peer_ && peer_connected_) check_peer();
+    if (peer_ && peer_connected_ && !over()) check_peer();
   });
 }
 
@@ -112,7 +112,7 @@ void Session::ask_about_session() {
   asked_at_ = g_get_monotonic_time();
   info_->get_session(negotiator_.session_id(),
                      [this, number = peer_number_](Result<SessionState> state) {
-                       if (stopped_ || number != peer_number_ || asked_at_ == 0) return;
+                       if (over() || number != peer_number_ || asked_at_ == 0) return;
                        if (!state && (state.error().kind == ErrorKind::unreachable ||
                                       state.error().kind == ErrorKind::timeout)) {
                          asked_at_ = 0;  // again with the next look
@@ -145,7 +145,7 @@ void Session::limit_connect() {
 
 // A wait is cut short when the network comes back, at most once a second.
 void Session::on_network_changed(bool available) {
-  if (stopped_ || !available) return;
+  if (over() || !available) return;
   int64_t before = std::exchange(network_changed_at_, g_get_monotonic_time());
   prefer_relay_ = false;
   if (network_changed_at_ - before < G_USEC_PER_SEC) return;
@@ -199,7 +199,7 @@ void Session::fetch_turn() {
   IceServersRequest request{settings_.turn_ttl_s, ""};
   info_->generate_ice_servers(settings_.turn_key_id, settings_.turn_key_token, request,
                               [this](Result<std::vector<IceServer>> servers) {
-                                if (stopped_) return;
+                                if (over()) return;
                                 if (servers)
                                   turn_fetched(*servers);
                                 else
@@ -240,10 +240,7 @@ void Session::turn_failed(const Error& error) {
                error.kind == ErrorKind::server || error.kind == ErrorKind::busy;
   int allowed = settings_.negotiator.max_retries;
   bool spent = allowed >= 0 && turn_backoff_.attempts() >= unsigned(allowed);
-  if (settings_.peer.relay_only && (!retry || spent)) {
-    set_state(ConnectionState::failed);
-    return listener_.on_error(told);
-  }
+  if (settings_.peer.relay_only && (!retry || spent)) return fail(told);
   if (turn_backoff_.attempts() == 0) listener_.on_warning(told);
   uint32_t delay_ms = turn_backoff_.next_ms(error.retry_after_ms);
   if (error.kind == ErrorKind::unreachable) delay_ms = std::min(delay_ms, kTurnRetryMs);

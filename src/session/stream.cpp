@@ -112,6 +112,11 @@ void StreamFollower::hurry() {
   ask_in(0);
 }
 
+void StreamFollower::stop() {
+  call_.reset();
+  timer_.cancel();
+}
+
 void StreamFollower::ask() {
   HttpRequest request = stream_request(settings_, "GET");
   request.headers.emplace_back("Accept", "application/json");

@@ -66,6 +66,8 @@ class StreamFollower {
   // Something points to a change, or to a question that waits on a dead connection: asks again. Not
   // from within a Listener call.
   void hurry();
+  // Asks no more.
+  void stop();
 
  private:
   void ask();

@@ -1,4 +1,5 @@
-// Faults that the local SFU commits on request, for tests. Pure.
+// Faults that the local SFU commits on request, for tests: POST /debug/faults adds one, DELETE takes
+// all back, and what they still hold is answered. Pure.
 #pragma once
 
 #include <optional>

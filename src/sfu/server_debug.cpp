@@ -19,6 +19,7 @@ void SfuServer::Impl::handle_debug(SoupServerMessage* message, const std::string
   }
   if (path == "faults" && method == "DELETE") {
     faults.clear();
+    for (Late& held : late) g_source_set_ready_time(held.source, 0);
     return answer(message, 200, "{}");
   }
   // A transport dies silently: POST /debug/kill/{session}, or all of them.

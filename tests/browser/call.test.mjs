@@ -92,7 +92,7 @@ test('a late third browser gets a picture at once', { timeout: 60000 }, async ()
   await assertShows(early, PEOPLE[1], 'the early one');
   await join(late);
   await listenTo(late, guest);
-  await until('a first picture', () => look(late), 3000);
+  await until('a first picture', () => look(late), 10000);
   await assertShows(late, PEOPLE[1], 'the late one');
   for (const page of [speaker, early, late]) {
     assert.deepEqual(page.problems, []);

@@ -134,7 +134,9 @@ def play(sfu, line, session_id):
 def run_line(sfu, line, session_id):
     program = play(sfu, line, session_id) if "cfrealtimesrc" in line else publish(sfu, line)
     program.stop()
-    if re.search(r"^ERROR|CRITICAL|erroneous pipeline", program.text(), re.MULTILINE):
+    # GStreamer 1.22.0 looks through the sources of an RTP session while it adds one.
+    text = re.sub(r".*CRITICAL.*g_hash_table_foreach: assertion 'version == .*", "", program.text())
+    if re.search(r"^ERROR|CRITICAL|erroneous pipeline", text, re.MULTILINE):
         raise Failure(f"printed an error:\n{program.text()[-3000:]}")
 
 

@@ -297,7 +297,9 @@ bool Rig::wait_for_caps() {
 
 void Rig::connect() {
   // The receiver first: what is held is sent at once.
-  if (receiver) ASSERT_TRUE(receiver->connect(peer->src()));
+  if (receiver) {
+    ASSERT_TRUE(receiver->connect(peer->src()));
+  }
   ASSERT_TRUE(sender->connect(peer->sink()));
 }
 

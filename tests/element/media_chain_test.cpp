@@ -219,6 +219,7 @@ TEST(BothChains, ShowAPictureAtOnceWhenConnectedLate) {
   rig.connect();
   const int connected = rig.burnt();
   ASSERT_TRUE(rig.wait_for_frames(1));
+  ASSERT_TRUE(rig.frames()[0].counter) << "damaged";
   EXPECT_GE(*rig.frames()[0].counter, 20);
   EXPECT_LT(*rig.frames()[0].counter - connected, 5);
 }

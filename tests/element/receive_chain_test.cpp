@@ -65,7 +65,8 @@ TEST_P(Video, RecoversFromLossWithoutADamagedPicture) {
 }
 
 TEST_P(Video, KeyFramesThatLostPacketsAreNotShown) {
-  int damaged = 0, packet = 0;
+  std::atomic<int> damaged{0};
+  int packet = 0;
   guint32 picture = 0;
   Rig rig(MediaKind::video, GetParam().source);
   rig.receive(codec());

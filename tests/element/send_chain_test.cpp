@@ -467,6 +467,7 @@ TEST(Live, IsDroppedUntilConnected) {
   EXPECT_EQ(rig.sender->packets(), 0u);
   rig.connect();
   ASSERT_TRUE(rig.wait_for_frames(3));
+  ASSERT_TRUE(rig.frames()[0].counter) << "damaged";
   EXPECT_GE(*rig.frames()[0].counter, 10);
   EXPECT_EQ(rig.first_packets, 1);
 }

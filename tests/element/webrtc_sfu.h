@@ -29,7 +29,9 @@ class Gate {
   template <class Condition>
   [[nodiscard]] bool wait(Condition condition, unsigned seconds = 10) {
     std::unique_lock<std::mutex> lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(seconds), condition);
+    const char* scale = g_getenv("CFREALTIME_TIME_SCALE");
+    return changed_.wait_for(lock, std::chrono::seconds(seconds) * (scale ? atoi(scale) : 1),
+                             condition);
   }
   template <class Read>
   auto read(Read get) {

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -244,10 +245,29 @@ void Pipeline::play() {
   gst_element_set_state(pipeline_.get(), GST_STATE_PLAYING);
 }
 
+Stopwatch::Stopwatch()
+    : begin_us_(g_get_monotonic_time()), sleeper_([this] {
+        constexpr gint64 kStepUs = 5000;
+        while (!done_) {
+          gint64 begin = g_get_monotonic_time();
+          g_usleep(kStepUs);
+          late_us_ += std::max<gint64>(g_get_monotonic_time() - begin - kStepUs, 0);
+        }
+      }) {}
+
+Stopwatch::~Stopwatch() {
+  done_ = true;
+  sleeper_.join();
+}
+
+unsigned Stopwatch::ms() const {
+  return unsigned(std::max<gint64>(g_get_monotonic_time() - begin_us_ - late_us_, 0) / 1000);
+}
+
 unsigned Pipeline::stop() {
-  gint64 start = g_get_monotonic_time();
+  Stopwatch watch;
   gst_element_set_state(pipeline_.get(), GST_STATE_NULL);
-  return unsigned((g_get_monotonic_time() - start) / 1000);
+  return watch.ms();
 }
 
 void Pipeline::handle(GstMessage* message) {
@@ -274,6 +294,8 @@ void Pipeline::handle(GstMessage* message) {
       const GstStructure* structure = gst_message_get_structure(message);
       if (gst_structure_has_name(structure, "cfrealtime-session"))
         session_ids.emplace_back(gst_structure_get_string(structure, "session-id"));
+      if (gst_structure_has_name(structure, "cfrealtime-waiting"))
+        waiting.emplace_back(gst_structure_get_string(structure, "track"));
       break;
     }
     case GST_MESSAGE_LATENCY: gst_bin_recalculate_latency(GST_BIN(pipeline_.get())); break;
@@ -312,9 +334,12 @@ std::string Pipeline::string_property(const char* name, const char* property) co
 
 std::string Pipeline::connection(const char* name) const {
   auto found = element(name);
-  if (!found) return "";
+  return found ? connection_of(found.get()) : "";
+}
+
+std::string connection_of(GstElement* element) {
   GValue value = G_VALUE_INIT;
-  g_object_get_property(G_OBJECT(found.get()), "connection-state", &value);
+  g_object_get_property(G_OBJECT(element), "connection-state", &value);
   auto* klass = static_cast<GEnumClass*>(g_type_class_ref(G_VALUE_TYPE(&value)));
   GEnumValue* nick = g_enum_get_value(klass, g_value_get_enum(&value));
   std::string text = nick ? nick->value_nick : "";

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "util/gref.h"
@@ -21,6 +22,21 @@ unsigned scaled(unsigned ms);
 
 // Runs the main context of this thread until `done()` or the deadline; true if done.
 bool wait_until(const std::function<bool()>& done, unsigned timeout_ms = 10000);
+
+// Milliseconds since it was made, without those by which this machine, busy with other things, let
+// a sleeping thread run too late.
+class Stopwatch {
+ public:
+  Stopwatch();
+  ~Stopwatch();
+  unsigned ms() const;
+
+ private:
+  gint64 begin_us_;
+  std::atomic<bool> done_{false};
+  std::atomic<gint64> late_us_{0};
+  std::thread sleeper_;
+};
 
 // One reply of a plain HTTP request, made on the calling thread.
 struct Reply {
@@ -96,12 +112,16 @@ class Pipeline {
   std::vector<Message> errors, warnings;
   std::atomic<unsigned> tracks_live{0}, tracks_closed{0};
   std::vector<std::string> session_ids;  // by the element message
+  std::vector<std::string> waiting;      // tracks, by the element message
   bool eos = false;
 
  private:
   void handle(GstMessage* message);
   gref<GstElement> pipeline_;
 };
+
+// connection-state of a sink or source, by nick.
+std::string connection_of(GstElement* element);
 
 // Open file descriptors and threads of this process.
 unsigned count_fds();

@@ -27,8 +27,8 @@ TEST(Heal, a_stream_document_joins_publisher_and_player) {
   EXPECT_NE(document.find("video_0"), std::string::npos) << document;
   // A clean stop deletes it, and the player ends.
   EXPECT_LT(stream.publisher.stop(), scaled(1000));
-  EXPECT_EQ(http("GET", stream.url).status, 404);
-  EXPECT_TRUE(stream.player.until_eos(5000));
+  EXPECT_TRUE(wait_until([&] { return http("GET", stream.url).status == 404; }));
+  EXPECT_TRUE(stream.player.until_eos());
 }
 
 TEST(Heal, the_sfu_forgets_all_sessions) {
@@ -126,7 +126,7 @@ TEST_P(HealApi, recovers) {
   fault(sfu, GetParam().json);
   Stream stream(sfu);
   gint64 begin = g_get_monotonic_time();
-  EXPECT_TRUE(stream.start());
+  EXPECT_TRUE(stream.start(60000));
   measured(std::string("30 frames at the start, with ") + GetParam().name,
            unsigned((g_get_monotonic_time() - begin) / 1000));
   stream.expect_unharmed();
@@ -168,9 +168,9 @@ TEST_P(HealMidRun, recovers) {
   Stream stream(sfu);
   ASSERT_TRUE(stream.start());
   fault(sfu, GetParam().json);
+  std::string before = stream.publisher.string_property("s", "session-id");
   ASSERT_EQ(http("POST", sfu.base_url() + "/debug/restart").status, 200);
   gint64 cause = g_get_monotonic_time();
-  std::string before = stream.publisher.string_property("s", "session-id");
   EXPECT_TRUE(stream.publisher.until(
       [&] {
         std::string now = stream.publisher.string_property("s", "session-id");
@@ -296,6 +296,8 @@ TEST(Heal, a_track_that_does_not_start_holds_up_no_other) {
   EXPECT_TRUE(player.until([&] { return frames.count() >= 60; }, 20000))
       << frames.count() << " frames, " << frames.unreadable() << " unreadable";
   EXPECT_EQ(buffers.count(), 0u);
+  EXPECT_TRUE(player.until([&] { return !player.waiting.empty(); }));
+  for (const std::string& track : player.waiting) EXPECT_EQ(track, "audio_0");
   auto source = publisher.element("quiet");
   GstBuffer* silence = gst_buffer_new_allocate(nullptr, 2 * 480, nullptr);
   gst_buffer_memset(silence, 0, 0, 2 * 480);
@@ -321,16 +323,57 @@ TEST(Heal, waiting_for_a_publisher_can_be_bounded) {
   player.play();
   ASSERT_TRUE(player.until_error(5000));
   EXPECT_EQ(player.errors[0].code, GST_RESOURCE_ERROR_NOT_FOUND) << player.errors[0].text;
+  unsigned asked = sfu.count("0123456789abcdef");
   // And it does not strike while something plays.
   Pipeline publisher(kPicture);
   publisher.play();
   std::string session = publisher.live_session();
-  Pipeline other("cfrealtimesrc name=r wait-timeout=" + std::to_string(scaled(2)) +
+  Pipeline other("cfrealtimesrc name=r wait-timeout=" + std::to_string(scaled(5)) +
                  " session-id=" + session + kShow);
   Buffers buffers(other, "out");
   other.play();
-  EXPECT_TRUE(other.until([&] { return buffers.count() > scaled(75); }));
+  EXPECT_TRUE(other.until([&] { return buffers.count() > scaled(5 * 30); }, 20000));
   EXPECT_TRUE(other.errors.empty()) << other.errors[0].text;
+  // The one that has given up has asked no more, though it is not stopped yet.
+  EXPECT_EQ(sfu.count("0123456789abcdef"), asked);
+  player.until([] { return true; }, 0);
+  EXPECT_EQ(player.errors.size(), 1u);
+  EXPECT_EQ(player.connection("r"), "failed");
+}
+
+// The application learns of each session, and the source goes where it is told.
+TEST(Heal, another_session_is_said_and_can_be_set_while_playing) {
+  Sfu sfu;
+  Pipeline one(kPicture), two(kPicture);
+  burn_counter(one, "burn");
+  burn_counter(two, "burn", 20000);
+  std::vector<std::string> created;
+  g_signal_connect(one.element("s").get(), "session-created",
+                   G_CALLBACK(+[](GstElement*, const char* id, std::vector<std::string>* created) {
+                     created->push_back(id);
+                   }),
+                   &created);
+  one.play();
+  two.play();
+  std::string first = one.live_session(), second = two.live_session();
+  Pipeline player("cfrealtimesrc name=r session-id=" + first + kShow);
+  Frames frames(player, "out");
+  player.play();
+  ASSERT_TRUE(player.until([&] { return frames.count() >= 30; }, 20000));
+  EXPECT_LT(frames.last(), 20000u);
+  g_object_set(player.element("r").get(), "session-id", second.c_str(), nullptr);
+  EXPECT_TRUE(player.until([&] { return frames.last() >= 20000; }, 20000)) << frames.last();
+  g_object_set(player.element("r").get(), "tracks", (first + "/video_0").c_str(), nullptr);
+  EXPECT_TRUE(player.until([&] { return frames.last() < 20000; }, 20000)) << frames.last();
+  EXPECT_TRUE(player.errors.empty()) << player.errors[0].text;
+  EXPECT_EQ(frames.eos(), 0u);
+  // Another session of the publisher is said in both ways.
+  ASSERT_EQ(http("POST", sfu.base_url() + "/debug/restart").status, 200);
+  EXPECT_TRUE(one.until([&] { return one.session_ids.size() == 2; }, 20000));
+  EXPECT_EQ(one.session_ids.front(), first);
+  EXPECT_EQ(one.session_ids.back(), one.string_property("s", "session-id"));
+  one.stop();
+  EXPECT_EQ(created, one.session_ids);
 }
 
 TEST(Heal, a_fresh_token_after_a_refusal) {

@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cstdio>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "loop/content.h"
@@ -23,6 +25,35 @@ inline void measured(const std::string& what, unsigned ms) {
   printf("[ MEASURED ] %s: media back after %u ms\n", what.c_str(), ms);
   fflush(stdout);
 }
+
+// The connection states that an element has said, by nick.
+class States {
+ public:
+  States(const Pipeline& pipeline, const char* name) : element_(pipeline.element(name)) {
+    handler_ = g_signal_connect(element_.get(), "notify::connection-state",
+                                G_CALLBACK(+[](GstElement* element, GParamSpec*, States* self) {
+                                  std::string state = connection_of(element);
+                                  std::lock_guard lock(self->mutex_);
+                                  self->had_.insert(state);
+                                }),
+                                this);
+  }
+  ~States() { g_signal_handler_disconnect(element_.get(), handler_); }
+  bool had(const char* state) {
+    std::lock_guard lock(mutex_);
+    return had_.count(state) > 0;
+  }
+  void forget() {
+    std::lock_guard lock(mutex_);
+    had_.clear();
+  }
+
+ private:
+  gref<GstElement> element_;
+  gulong handler_ = 0;
+  std::mutex mutex_;
+  std::set<std::string> had_;
+};
 
 // A publisher and a player joined by a stream document.
 struct Stream {
@@ -44,10 +75,10 @@ struct Stream {
   void bear_with_a_busy_machine() {
     g_object_set(player.element("r").get(), "latency", 1000, nullptr);
   }
-  bool start() {
+  bool start(unsigned timeout_ms = 20000) {
     player.play();
     publisher.play();
-    return flows(30, 20000);
+    return flows(30, timeout_ms);
   }
   // A machine on which much begins at once drops what comes too late. From here on a second of
   // frames has been whole, so what is missing later has another cause.

@@ -130,10 +130,12 @@ void Network::lose_nothing() {
   run(words);
 }
 
-void Network::change_address(const char* from, const char* to) {
+void Network::change_address() {
+  static const char *from = kOurs, *to = kOther;
   run({"sh", "-ec",
        std::string("ip addr del ") + from + "/24 dev cable; ip addr add " + to +
            "/24 dev cable; ip route replace default via " + kTheirs});
+  std::swap(from, to);
 }
 
 }  // namespace cfr::test

@@ -23,8 +23,8 @@ class Network {
   // but for those that match one of `spared`; replaces what was lost before.
   static void lose(const std::string& match, const std::vector<std::string>& spared = {});
   static void lose_nothing();
-  // Our end gets another address; connections from the old one are dead.
-  static void change_address(const char* from, const char* to);
+  // Our end gets another address, of two; connections from the old one are dead.
+  static void change_address();
 };
 
 // Runs a command; its standard input is `input`. Fails the test if it fails.

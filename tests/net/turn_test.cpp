@@ -1,4 +1,5 @@
 // Media through a TURN server (coturn), on a network that lets nothing else through.
+#include <gio/gio.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -37,6 +38,12 @@ class Turn {
                                   G_SPAWN_STDOUT_TO_DEV_NULL | G_SPAWN_STDERR_TO_DEV_NULL),
                       nullptr, nullptr, &pid_, &error);
     EXPECT_TRUE(started) << error->message;
+    EXPECT_TRUE(wait_until([] {
+      g_autoptr(GSocketClient) client = g_socket_client_new();
+      g_autoptr(GSocketConnection) connection =
+          g_socket_client_connect_to_host(client, Network::kTheirs, 3478, nullptr, nullptr);
+      return connection != nullptr;
+    })) << "coturn does not listen";
   }
   ~Turn() {
     if (!pid_) return;
@@ -98,7 +105,7 @@ TEST_P(TurnWay, carries_media) {
   std::string options =
       std::string("turn-key-id=key ice-transport-policy=") + (way.relay_only ? "relay" : "all");
   Stream stream(sfu, options);
-  ASSERT_TRUE(stream.start());
+  ASSERT_TRUE(stream.start(60000));
   for (auto [pipeline, name] :
        {std::pair(&stream.publisher, "s"), std::pair(&stream.player, "r")}) {
     EXPECT_TRUE(pipeline->until([&] { return !pair_of(*pipeline, name).local_type.empty(); }));
