@@ -500,7 +500,7 @@ void ElementState::on_error(const Error& error) {
 }
 
 void ElementState::post_error(const Error& error, bool warning) {
-  if (error.kind == ErrorKind::cancelled) return;
+  if (warning && error.kind == ErrorKind::cancelled) return;  // a renewal of ours
   GST_OBJECT_LOCK(element_);
   bool was_connected = was_connected_;
   GST_OBJECT_UNLOCK(element_);

@@ -51,7 +51,13 @@ struct SinkPad {
   bool eos = false;
   bool live = false;     // announced
   bool closing = false;  // the SFU has not confirmed the close yet
+  // Of the worker: packets sent, and looks in a row without another.
+  uint64_t packets = 0;
+  unsigned silent = 0;
 };
+
+// The SFU gives up a track that is silent for 30 s. After half of that it is looked whether it has.
+constexpr unsigned kSilentLooks = 2 * 15;
 
 // What the property track-name says; a track that has begun keeps the name it had then.
 std::string name_now(const SinkPad& pad) {
@@ -78,6 +84,7 @@ class SinkState : public cfr::ElementState {
   void on_remote_track_ended(TrackId) override {}
   void on_remote_track_moved(TrackId, TrackId, const std::string&) override {}
   uint64_t packets_sent() override;
+  void on_watch() override;
   void on_remote_pad(TrackId, GstPad*) override {}
 
  private:
@@ -234,8 +241,10 @@ void SinkState::have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps>
   }
   GST_DEBUG_OBJECT(record->pad.get(), "track %u will send %" GST_PTR_FORMAT, track, caps.get());
   post([before, track, name, caps](cfr::Session& session) {
-    if (before) session.drop(before);
-    session.publish(track, name, caps);
+    if (before)
+      session.replace(before, track, name, caps);
+    else
+      session.publish(track, name, caps);
   });
 }
 
@@ -320,6 +329,7 @@ void SinkState::on_session_id(const std::string& session_id) {
 void SinkState::on_sendable(TrackId track, const std::string& mid, GstPad* webrtc_sink) {
   PadRef record = find(track);
   if (!record) return;
+  record->silent = 0;
   record->chain->set_mid(mid);
   if (!record->chain->connect(webrtc_sink))
     GST_WARNING_OBJECT(record->pad.get(), "cannot be linked to webrtcbin");
@@ -368,6 +378,20 @@ uint64_t SinkState::packets_sent() {
   uint64_t sum = 0;
   for (const PadRef& pad : pads()) sum += pad->chain->packets();
   return sum;
+}
+
+void SinkState::on_watch() {
+  for (const PadRef& pad : pads()) {
+    uint64_t packets = pad->chain->packets();
+    if (packets == std::exchange(pad->packets, packets)) {
+      ++pad->silent;
+    } else if (std::exchange(pad->silent, 0) >= kSilentLooks) {
+      GST_OBJECT_LOCK(element());
+      TrackId track = pad->track;
+      GST_OBJECT_UNLOCK(element());
+      post([track](cfr::Session& session) { session.track_resumed(track); });
+    }
+  }
 }
 
 void SinkState::on_peer_dropped() {

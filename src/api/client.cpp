@@ -129,13 +129,16 @@ std::string trimmed_url(std::string url) {
   return url;
 }
 
-// What a user is told about 401 and 403.
+// What a user is told about 401 and 403, and whether another token can be had.
 struct Refusal {
   std::string what, hint;
+  bool renewable;
 };
-const Refusal kSecretRefused = {"The app secret was refused", "Check app-id and app-secret."};
+const Refusal kSecretRefused = {"The app secret was refused", "Check app-id and app-secret.", true};
 const Refusal kTurnTokenRefused = {"The token of the TURN key was refused",
-                                   "Check turn-key-id and turn-key-token."};
+                                   "Check turn-key-id and turn-key-token.", false};
+// Of a request that is refused with one new token after another.
+constexpr unsigned kMaxRenewals = 2;
 
 // What a 2xx reply says of itself.
 ApiError error_in(const NewSessionReply& reply) {
@@ -181,6 +184,8 @@ Result<std::string> check_api_url(const std::string& url) {
 struct ApiClient::State {
   Settings settings;
   HttpSend send;
+  Renewal renew;
+  // One that waits for another token has no handle.
   std::map<uint64_t, std::unique_ptr<HttpCall>> calls;
   uint64_t next_call = 1;
 
@@ -205,18 +210,49 @@ struct ApiClient::State {
   static void start(const std::shared_ptr<State>& self, HttpRequest request, const char* what,
                     const Refusal& refused, Result<T> (*read)(std::string_view), Callback<T> done) {
     uint64_t number = self->next_call++;
-    auto finish = [weak = std::weak_ptr<State>(self), number, what, refused, read,
-                   done = std::move(done)](Result<HttpReply> reply) {
+    self->calls[number];
+    attempt(self, number, std::move(request), refused.renewable && self->renew ? kMaxRenewals : 0,
+            [what, refused, read, done = std::move(done)](Result<HttpReply> reply) {
+              done(judge_reply<T>(std::move(reply), what, refused, read));
+            });
+  }
+
+  // A request that was refused has not been acted upon: with another token it goes again.
+  static void attempt(const std::shared_ptr<State>& self, uint64_t number, HttpRequest request,
+                      unsigned renewals, Callback<HttpReply> finish) {
+    HttpRequest again = request;
+    auto replied = [weak = std::weak_ptr<State>(self), number, again = std::move(again), renewals,
+                    finish = std::move(finish)](Result<HttpReply> reply) mutable {
       auto state = weak.lock();
       if (!state) return;
       auto it = state->calls.find(number);
       if (it == state->calls.end()) return;
       auto handle = std::move(it->second);  // outlives this callback
-      state->calls.erase(it);
-      done(judge_reply<T>(std::move(reply), what, refused, read));
+      bool refused = renewals > 0 && reply && reply->status / 100 != 2 &&
+                     error_from_reply(*reply, "").kind == ErrorKind::unauthorized;
+      if (!refused) {
+        state->calls.erase(it);
+        return finish(std::move(reply));
+      }
+      bool stale = again.bearer_token != state->settings.token;
+      auto then = [weak, number, again = std::move(again), renewals, finish = std::move(finish),
+                   reply = std::move(reply)](bool renewed) {
+        auto state = weak.lock();
+        if (!state || !state->calls.count(number)) return;
+        if (!renewed) {
+          state->calls.erase(number);
+          return finish(reply);
+        }
+        HttpRequest request = again;
+        request.bearer_token = state->settings.token;
+        attempt(state, number, std::move(request), renewals - 1, finish);
+      };
+      if (stale)
+        then(true);  // it was replaced while this request was under way
+      else
+        state->renew(std::move(then));
     };
-    self->calls[number];  // so that nothing is lost should the transport be early
-    auto handle = self->send(std::move(request), std::move(finish));
+    auto handle = self->send(std::move(request), std::move(replied));
     if (auto it = self->calls.find(number); it != self->calls.end()) it->second = std::move(handle);
   }
 
@@ -259,6 +295,10 @@ ApiClient::~ApiClient() {
 void ApiClient::cancel_all() {
   // A handle's end must not find the list half cleared.
   auto calls = std::exchange(state_->calls, {});
+}
+
+void ApiClient::set_renewal(Renewal renew) {
+  state_->renew = std::move(renew);
 }
 
 void ApiClient::set_token(std::string token) {

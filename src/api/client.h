@@ -22,8 +22,8 @@ struct HttpRequest {
   std::string body;          // with Content-Type application/json when not empty
   std::string bearer_token;  // sent as Authorization; never logged, never sent across a redirect
   unsigned timeout_ms = 20000;
-  // For name resolution, TCP and TLS together. A lost SYN is repeated after 1, 3, 7 s (RFC 6298), so
-  // beyond this a fresh attempt finds a network that is back sooner than the one in hand.
+  // For name resolution, TCP and TLS together. A lost SYN is repeated after 1, 3, 7 s (RFC 6298),
+  // so beyond this a fresh attempt finds a network that is back sooner than the one in hand.
   unsigned connect_timeout_ms = 5000;
   std::size_t max_reply_bytes = 1 << 20;
 };
@@ -62,6 +62,10 @@ class ApiClient {
   ~ApiClient();  // as cancel_all()
 
   void set_token(std::string token);
+  // Called when the token is refused; calls `then` when set_token() has been given another, or with
+  // false if there is none. Requests that were refused go again.
+  using Renewal = std::function<void(std::function<void(bool renewed)> then)>;
+  void set_renewal(Renewal renew);
 
   void new_session(const NewSessionRequest& request, Callback<NewSessionReply> done);
   void new_tracks(const std::string& session_id, const TracksRequest& request,

@@ -1,5 +1,6 @@
 // The Negotiator's other half: the results of an exchange.
 #include <algorithm>
+#include <climits>
 
 #include "negotiation/negotiator.h"
 #include "wire/codes.h"
@@ -53,7 +54,7 @@ Actions Negotiator::on_session(Result<NewSessionReply> reply) {
     case ErrorKind::rejected:
     case ErrorKind::protocol:
     case ErrorKind::peer:
-      if (hopeless()) {
+      if (!established_) {
         fail(error);
         break;
       }
@@ -199,10 +200,18 @@ bool Negotiator::judge_item(TrackId id, const TrackObject* item) {
       error.message = "The SFU refused the track " + track.name + ": " +
                       (error.code.empty() ? "it got no media section" : error.code) + ".";
   }
-  bool again = error.kind == ErrorKind::not_yet ||
-               (error.kind == ErrorKind::server && ++track.tries <= kMaxTrackTries);
-  track_failed(id, error, again);
+  track_failed(id, error,
+               error.kind == ErrorKind::not_yet ||
+                   (error.kind == ErrorKind::server && ++track.tries <= tries(id, error)));
   return false;
+}
+
+// How often a track is tried that the SFU says to have trouble with. Where it gives no reason, or
+// each attempt costs other tracks their connection, it has to end.
+unsigned Negotiator::tries(TrackId id, const Error& error) const {
+  bool others = tracks_.at(id).push && tracks_.size() > 1;
+  if (error.code.empty() || others) return kMaxTrackTries;
+  return settings_.max_retries < 0 ? UINT_MAX : unsigned(settings_.max_retries);
 }
 
 // Reports it, unless the same was reported last time, and lets it rest or forgets it.

@@ -181,7 +181,9 @@ void Negotiator::arm_rest_timer() {
 }
 
 void Negotiator::wait(const Error& error, Step resume, std::optional<Action> repeat) {
-  if (settings_.max_retries >= 0 &&
+  // What was ended by ourselves, to be renewed, counts against nobody.
+  const bool renewal = error.kind == ErrorKind::cancelled;
+  if (!renewal && settings_.max_retries >= 0 &&
       backoff_.attempts() >= static_cast<unsigned>(settings_.max_retries))
     return fail(error);
   step_ = Step::waiting;
@@ -191,7 +193,7 @@ void Negotiator::wait(const Error& error, Step resume, std::optional<Action> rep
   // While media flows, a request that has to wait is no reason to speak of reconnecting.
   if (connection_ != PeerState::connected)
     act(action::Reconnecting{error, backoff_.attempts() + 1});
-  uint32_t delay_ms = backoff_.next_ms(error.retry_after_ms);
+  uint32_t delay_ms = renewal ? 0 : backoff_.next_ms(error.retry_after_ms);
   if (error.kind == ErrorKind::unreachable && delay_ms > kUnreachableRetryMs)
     delay_ms = kUnreachableRetryMs - delay_ms % (kUnreachableRetryMs / 5);  // keeps its jitter
   start_timer(delay_ms);
@@ -256,7 +258,6 @@ Actions Negotiator::on_session_lost(Error cause) {
 void Negotiator::settle() {
   if (connection_ != PeerState::connected || !any(Phase::live)) return;
   backoff_.reset();
-  faults_ = 0;
   established_ = true;
 }
 
@@ -295,17 +296,14 @@ void Negotiator::lose_session(const Error& cause) {
   if (std::exchange(timer_armed_, false)) act(action::StopTimer{});
 }
 
-// Something that a repetition will hardly change. A stream that has flowed before gets a few new
-// sessions; one that has never done so is better told at once what is wrong.
-bool Negotiator::hopeless() {
-  return !established_ || ++faults_ > kMaxFaults;
-}
-
+// Something that a repetition will hardly change. A stream that has flowed before is tried anew all
+// the same: what is in front of the service may have answered for it. One that has never done so is
+// better told at once what is wrong.
 void Negotiator::broken(const Error& error) {
-  if (hopeless())
-    fail(error);
-  else
+  if (established_)
     lose_session(error);
+  else
+    fail(error);
 }
 
 void Negotiator::fail(const Error& error) {

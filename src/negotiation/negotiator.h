@@ -163,7 +163,6 @@ class Negotiator {
   void resume();
   void release_session();
   void lose_session(const Error& cause);
-  bool hopeless();
   void broken(const Error& error);
   void fail(const Error& error);
 
@@ -174,6 +173,7 @@ class Negotiator {
   std::map<TrackId, const TrackObject*> match_items(const TracksReply& reply) const;
   bool judge_item(TrackId id, const TrackObject* item);
   void track_failed(TrackId id, const Error& error, bool retrying);
+  unsigned tries(TrackId id, const Error& error) const;
   void complete_exchange();
   void exchange_failed(const Error& error);
   void pull_gone(const Error& error);
@@ -208,7 +208,7 @@ class Negotiator {
   bool rest_begun_ = false;    // a track went to rest in the step in hand
   bool rest_restart_ = false;  // the round of resting tracks starts anew, for a new want's sake
 
-  unsigned faults_ = 0;         // unintelligible replies and the like, in a row
+  unsigned faults_ = 0;         // descriptions refused that were none of ours
   unsigned server_errors_ = 0;  // answers to pulls, in a row
   unsigned close_errors_ = 0;   // answers to closes, in a row
   // Publishers whose pulls were answered by 410: perhaps it is their session, not ours, that is

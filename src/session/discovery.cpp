@@ -27,11 +27,11 @@ void Discovery::follow(std::vector<Publication> publications) {
   }
   for (auto& [session_id, old] : before) {
     auto now = publishers_.find(session_id);
-    for (const std::string& name : old.found) {
+    for (const auto& [name, mid] : old.found) {
       bool kept = now != publishers_.end() &&
                   (now->second.wanted.empty() || now->second.wanted.count(name));
       if (kept)
-        now->second.found.insert(name);
+        now->second.found[name] = mid;
       else
         listener_.on_track_gone(session_id, name);
     }
@@ -40,7 +40,7 @@ void Discovery::follow(std::vector<Publication> publications) {
   // Named tracks need no question: the pull itself says whether they are there.
   for (auto& [session_id, publisher] : publishers_)
     for (const std::string& name : publisher.wanted)
-      if (publisher.found.insert(name).second) listener_.on_track_found(session_id, name);
+      if (publisher.found.try_emplace(name).second) listener_.on_track_found(session_id, name);
   if (publishers_.empty())
     timer_.cancel();
   else
@@ -48,7 +48,7 @@ void Discovery::follow(std::vector<Publication> publications) {
 }
 
 void Discovery::ask_soon() {
-  if (publishers_.empty() || outstanding_ > 0) return;
+  if (publishers_.empty() || outstanding_ > 0 || pause_ms_ > 0) return;
   interval_ms_ = kFirstIntervalMs;
   timer_.start(worker_, kSoonMs, [this] { ask(); });
 }
@@ -62,6 +62,7 @@ void Discovery::stop() {
 
 void Discovery::ask() {
   timer_.cancel();
+  pause_ms_ = 0;
   for (auto& [session_id, publisher] : publishers_) {
     ++outstanding_;
     // The ApiClient is ours to cancel: its owner destroys it before this object.
@@ -81,6 +82,7 @@ void Discovery::on_state(const std::string& session_id, Result<SessionState> sta
   Publisher& publisher = it->second;
   if (!state) {
     const Error& error = state.error();
+    pause_ms_ = std::max(pause_ms_, error.retry_after_ms);
     if (error.kind == ErrorKind::unauthorized) {
       listener_.on_discovery_failed(error);
     } else if (error.kind == ErrorKind::gone) {
@@ -94,24 +96,33 @@ void Discovery::on_state(const std::string& session_id, Result<SessionState> sta
   }
   listener_.on_discovery_answered();
   publisher.seen_alive = true;
-  std::set<std::string> active, closed;
+  std::map<std::string, std::string> active;
+  std::set<std::string> closed;
   for (const TrackObject& track : state->tracks) {
     if (track.location != Location::local || track.track_name.empty()) continue;
-    bool open = track.status != ResourceStatus::inactive;
-    (open ? active : closed).insert(track.track_name);
+    if (track.status != ResourceStatus::inactive)
+      active[track.track_name] = track.mid;
+    else
+      closed.insert(track.track_name);
   }
   unsigned generation = generation_;
-  std::vector<std::string> fresh, gone;
-  for (const std::string& name : active) {
+  std::vector<std::string> fresh, gone, replaced;
+  for (const auto& [name, mid] : active) {
     if (!publisher.wanted.empty() && !publisher.wanted.count(name)) continue;
-    if (publisher.found.insert(name).second) fresh.push_back(name);
+    auto [known, first] = publisher.found.try_emplace(name);
+    // In another section it was published anew, and what was pulled before is dead.
+    bool anew = !known->second.empty() && known->second != mid;
+    known->second = mid;
+    if (anew) replaced.push_back(name);
+    if (first || anew) fresh.push_back(name);
   }
-  for (const std::string& name : publisher.found) {
+  for (const auto& [name, mid] : publisher.found) {
     if (active.count(name)) continue;
     // A name that was asked for and has not been seen yet is waited for, not gone.
     if (closed.count(name) || publisher.wanted.empty()) gone.push_back(name);
   }
   for (const std::string& name : gone) publisher.found.erase(name);
+  gone.insert(gone.end(), replaced.begin(), replaced.end());
   if (!fresh.empty() || !gone.empty()) interval_ms_ = kFirstIntervalMs;
   for (const std::string& name : gone) {
     listener_.on_track_gone(session_id, name);
@@ -125,7 +136,7 @@ void Discovery::on_state(const std::string& session_id, Result<SessionState> sta
 
 void Discovery::schedule() {
   if (publishers_.empty()) return;
-  timer_.start(worker_, interval_ms_, [this] { ask(); });
+  timer_.start(worker_, std::max(interval_ms_, pause_ms_), [this] { ask(); });
   interval_ms_ = std::min(interval_ms_ * 3 / 2, kLongestIntervalMs);
 }
 

@@ -48,8 +48,8 @@ class Discovery {
 
  private:
   struct Publisher {
-    std::set<std::string> wanted;  // empty = all
-    std::set<std::string> found;
+    std::set<std::string> wanted;              // empty = all
+    std::map<std::string, std::string> found;  // name -> mid, "" = not known yet
     bool seen_alive = false;
   };
   void ask();
@@ -63,6 +63,7 @@ class Discovery {
   Timer timer_;
   unsigned outstanding_ = 0;
   unsigned interval_ms_;
+  unsigned pause_ms_ = 0;    // asked for by the service
   unsigned generation_ = 0;  // replies to questions of an earlier follow() are ignored
 };
 

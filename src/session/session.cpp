@@ -12,6 +12,7 @@ namespace cfr {
 namespace {
 
 constexpr std::size_t kHistoryLines = 64;
+constexpr int64_t kDepartUs = 3 * G_USEC_PER_SEC;
 
 std::string describe(const Action& action) {
   return std::visit(
@@ -91,6 +92,8 @@ Session::Session(Worker& worker, SessionSettings settings, HttpSend send, Listen
     g_once_init_leave(&once, 1);
   }
   api_ = std::make_unique<ApiClient>(settings_.api, send);
+  for (ApiClient* client : {api_.get(), info_.get()})
+    client->set_renewal([this](std::function<void(bool)> then) { renew_token(std::move(then)); });
   if (!settings_.stream.url.empty()) {
     if (settings_.follow_stream)
       stream_follower_ = std::make_unique<StreamFollower>(
@@ -127,13 +130,17 @@ void Session::set_state(ConnectionState state) {
   state_ = state;
   GST_INFO("connection is %s", to_string(state));
   bool without = state == ConnectionState::connecting || state == ConnectionState::reconnecting;
-  if (!without) {
+  if (without)
+    limit_retries();
+  else
     retry_limit_timer_.cancel();
-  } else if (settings_.retry_timeout_ms > 0 && !retry_limit_timer_.armed()) {
-    outage_ = {};
-    retry_limit_timer_.start(worker_, settings_.retry_timeout_ms, [this] { give_up(); });
-  }
   listener_.on_connection_state(state);
+}
+
+void Session::limit_retries() {
+  if (settings_.retry_timeout_ms == 0 || retry_limit_timer_.armed()) return;
+  outage_ = {};
+  retry_limit_timer_.start(worker_, settings_.retry_timeout_ms, [this] { give_up(); });
 }
 
 // --- wants -----------------------------------------------------------------------------------
@@ -156,6 +163,36 @@ void Session::drop(TrackId track) {
   update_stream();
 }
 
+void Session::replace(TrackId before, TrackId track, std::string name, gref<GstCaps> rtp_caps) {
+  if (over()) return;
+  auto node = published_.extract(before);
+  note("> replace track=" + std::to_string(before));
+  run(negotiator_.drop(before));
+  publish(track, std::move(name), std::move(rtp_caps));
+  // The stream document goes on naming it.
+  if (node) published_[track].was_sending = node.mapped().was_sending;
+}
+
+// The SFU gives up a track that has sent nothing for 30 s, and says so only when asked.
+void Session::track_resumed(TrackId track) {
+  auto it = published_.find(track);
+  if (over() || it == published_.end() || it->second.mid.empty()) return;
+  note("> resumed track=" + std::to_string(track));
+  info_->get_session(negotiator_.session_id(), [this, name = it->second.name,
+                                                number = peer_number_](Result<SessionState> state) {
+    if (over() || number != peer_number_ || !state) return;
+    for (const TrackObject& each : state->tracks)
+      if (each.location == Location::local && each.track_name == name &&
+          each.status != ResourceStatus::inactive)
+        return;
+    Error error;
+    error.kind = ErrorKind::gone;
+    error.message = "The SFU has given up the track " + name +
+                    ", which had sent nothing for a while; a new connection is being built.";
+    run(negotiator_.on_session_lost(std::move(error)));
+  });
+}
+
 void Session::track_sending(TrackId track) {
   auto it = published_.find(track);
   if (over() || it == published_.end()) return;
@@ -169,29 +206,21 @@ void Session::follow(std::vector<Publication> publications) {
   if (state_ == ConnectionState::fresh && !publications.empty())
     set_state(ConnectionState::connecting);
   bool anything = !publications.empty();
+  std::set<std::string> still;
+  for (const Publication& publication : publications) still.insert(publication.session_id);
   following_ = true;
   discovery_.follow(std::move(publications));
   following_ = false;
   auto found = std::exchange(found_, {});
   auto gone = std::exchange(gone_, {});
-  // A track of the same name in another session is the same track: its publisher came back.
-  for (const RemoteName& before : gone) {
-    auto now = std::find_if(found.begin(), found.end(),
-                            [&](const RemoteName& name) { return name.second == before.second; });
-    if (now == found.end()) {
-      on_track_gone(before.first, before.second);
-      continue;
-    }
-    TrackId old = remote_tracks_[before];
-    remote_tracks_.erase(before);
-    TrackId track = next_remote_++;
-    remote_tracks_[*now] = track;
-    note("> moved track=" + std::to_string(old) + " to track=" + std::to_string(track));
-    listener_.on_remote_track_moved(old, track, now->first);
-    run(negotiator_.drop(old));
-    run(negotiator_.subscribe(track, now->first, now->second));
-    found.erase(now);
+  for (const RemoteName& name : gone) {
+    if (still.count(name.first) || !anything)
+      end_remote(name);
+    else
+      depart(name);
   }
+  if (!anything)
+    while (!departing_.empty()) end_remote(RemoteName(departing_.begin()->first));
   for (const RemoteName& name : found) on_track_found(name.first, name.second);
   if (anything) wait_for_media();
 }
@@ -199,6 +228,10 @@ void Session::follow(std::vector<Publication> publications) {
 void Session::on_track_found(const std::string& session_id, const std::string& name) {
   if (over()) return;
   if (following_) return found_.emplace_back(session_id, name), void();
+  // A track of the same name in another session is the same track: its publisher came back.
+  auto same = std::find_if(departing_.begin(), departing_.end(),
+                           [&](const auto& entry) { return entry.first.second == name; });
+  if (same != departing_.end()) return move_remote(same->first, {session_id, name});
   TrackId track = next_remote_++;
   remote_tracks_[{session_id, name}] = track;
   note("> found " + session_id + "/" + name + " track=" + std::to_string(track));
@@ -209,11 +242,46 @@ void Session::on_track_found(const std::string& session_id, const std::string& n
 void Session::on_track_gone(const std::string& session_id, const std::string& name) {
   if (over()) return;
   if (following_) return gone_.emplace_back(session_id, name), void();
-  auto it = remote_tracks_.find({session_id, name});
+  depart({session_id, name});
+}
+
+// A publisher that comes back, or makes a track anew, does so under the same name: what plays it is
+// kept for a while, and for as long as the stream document names the track.
+void Session::depart(RemoteName name) {
+  if (!remote_tracks_.count(name)) return;
+  note("> gone " + name.first + "/" + name.second);
+  if (stream_ended_) return end_remote(name);
+  departing_.emplace(std::move(name), g_get_monotonic_time());
+  wait_for_media();
+}
+
+void Session::end_departed() {
+  const int64_t now = g_get_monotonic_time();
+  std::vector<RemoteName> ended;
+  for (const auto& [name, since] : departing_)
+    if (!stream_names_.count(name.second) && now - since >= kDepartUs) ended.push_back(name);
+  for (const RemoteName& name : ended) end_remote(name);
+}
+
+void Session::move_remote(RemoteName before, RemoteName now) {
+  departing_.erase(before);
+  TrackId old = remote_tracks_[before];
+  remote_tracks_.erase(before);
+  TrackId track = next_remote_++;
+  remote_tracks_[now] = track;
+  note("> moved track=" + std::to_string(old) + " to track=" + std::to_string(track));
+  listener_.on_remote_track_moved(old, track, now.first);
+  run(negotiator_.drop(old));
+  run(negotiator_.subscribe(track, now.first, now.second));
+}
+
+void Session::end_remote(RemoteName name) {
+  departing_.erase(name);
+  auto it = remote_tracks_.find(name);
   if (it == remote_tracks_.end()) return;
   TrackId track = it->second;
   remote_tracks_.erase(it);
-  note("> gone " + session_id + "/" + name + " track=" + std::to_string(track));
+  note("> ended track=" + std::to_string(track));
   listener_.on_remote_track_ended(track);
   run(negotiator_.drop(track));
 }
@@ -232,6 +300,7 @@ void Session::wait_for_media() {
 
 void Session::on_publisher_missing(const std::string& session_id, const Error& error) {
   wait_for_media();
+  if (!peer_connected_) retry_limit_timer_.cancel();  // it is the publisher that is waited for
   GST_DEBUG("publisher %s is missing: %s", session_id.c_str(), error.message.c_str());
   if (error.http_status == 404 && negotiator_.session_id().empty()) check_app();
 }
@@ -286,15 +355,13 @@ void Session::reconnecting(const Error& cause) {
   bool known = state_ == ConnectionState::reconnecting && cause.kind == outage_.kind &&
                cause.code == outage_.code && cause.http_status == outage_.http_status;
   set_state(ConnectionState::reconnecting);
+  limit_retries();
   outage_ = cause;
   if (!known) listener_.on_warning(cause);
 }
 
 void Session::on_discovery_failed(Error error) {
-  if (over()) return;
-  renew_token([this, error = std::move(error)](bool renewed) {
-    if (!renewed) fail(error);  // else the next poll uses it
-  });
+  fail(error);
 }
 
 void Session::media_stopped() {
@@ -331,6 +398,9 @@ void Session::hurry_stream() {
 
 void Session::on_stream(const StreamDocument& document) {
   if (over()) return;
+  stream_ended_ = false;
+  stream_names_.clear();
+  for (const StreamTrack& track : document.tracks) stream_names_.insert(track.name);
   Publication publication{document.session_id, {}};
   for (const StreamTrack& track : document.tracks) {
     const auto& wanted = settings_.stream_tracks;
@@ -344,21 +414,35 @@ void Session::on_stream(const StreamDocument& document) {
 }
 
 void Session::on_stream_ended() {
-  if (!over()) follow({});
+  if (over()) return;
+  stream_has_ended();
+  follow({});
+}
+
+void Session::stream_has_ended() {
+  stream_ended_ = true;
+  stream_names_.clear();
+  while (!departing_.empty()) end_remote(RemoteName(departing_.begin()->first));
 }
 
 void Session::on_stream_missing() {
+  if (over()) return;
+  stream_has_ended();
   // If it was there: whether the publisher has stopped, its session will tell.
   GST_INFO("the stream document is not there");
   discovery_.ask_soon();
   wait_for_media();
-  if (!over() && state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
+  if (state_ == ConnectionState::fresh) set_state(ConnectionState::connecting);
+  retry_limit_timer_.cancel();  // it is the publisher that is waited for
 }
 
 void Session::on_stream_failed(const Error& error, bool retrying) {
   if (over()) return;
-  if (retrying) return listener_.on_warning(error);
-  fail(error);
+  if (!retrying) return fail(error);
+  bool only_way = settings_.follow_stream && remote_tracks_.empty() && !peer_connected_;
+  if (!only_way) return listener_.on_warning(error);
+  reconnecting(error);
+  wait_for_media();
 }
 
 // --- the peer --------------------------------------------------------------------------------
@@ -433,6 +517,7 @@ void Session::on_peer_connection(PeerConnection state) {
   if (peer_connected_) {
     connect_timer_.cancel();
     connect_attempts_ = 0;
+    app_checked_ = true;
     set_state(ConnectionState::connected);
     announce_sendable();
     watch_peer();
@@ -474,8 +559,16 @@ void Session::section_rejected(const std::string& mid) {
       "The track " + error.track +
       " cannot be received: the SFU offers none of the codecs that this GStreamer has a "
       "depayloader for.";
+  forget_remote(node.mapped());
   listener_.on_track_failed(node.mapped(), error, false);
   run(negotiator_.drop(node.mapped()));
+}
+
+// Should its publisher come back with another session, the track is a new one.
+void Session::forget_remote(TrackId track) {
+  std::erase_if(remote_tracks_, [track](const auto& entry) { return entry.second == track; });
+  std::erase_if(departing_,
+                [this](const auto& entry) { return !remote_tracks_.count(entry.first); });
 }
 
 void Session::announce_sendable() {
@@ -500,15 +593,6 @@ std::function<void(Result<T>)> Session::feed(const char* name,
   return [this, name, input, number = peer_number_, weak = weak_from_this()](Result<T> result) {
     auto alive = weak.lock();
     if (!alive || over() || number != peer_number_) return;
-    if (!result && result.error().kind == ErrorKind::unauthorized) {
-      // With another token the same request may be repeated: it was not acted upon.
-      renew_token([this, input, number, error = result.error()](bool renewed) mutable {
-        if (number != peer_number_) return;
-        if (renewed) error.kind = ErrorKind::busy;
-        run((negotiator_.*input)(Result<T>(std::move(error))));
-      });
-      return;
-    }
     note(std::string("> ") + name +
          (result ? std::string(" ok")
                  : std::string(" ") + to_string(result.error().kind) + " " + result.error().code));
@@ -617,6 +701,10 @@ void Session::perform(const Action& action) {
           },
           [this](const action::TrackClosed& a) { listener_.on_track_closed(a.track); },
           [this](const action::TrackFailed& a) {
+            if (!a.retrying)
+              forget_remote(a.track);
+            else if (a.error.kind == ErrorKind::not_yet)
+              retry_limit_timer_.cancel();  // it is the publisher that is waited for
             listener_.on_track_failed(a.track, a.error, a.retrying);
           },
           [this](const action::Reconnecting& a) { reconnecting(a.cause); },

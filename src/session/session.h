@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -89,6 +90,10 @@ class Session : public std::enable_shared_from_this<Session>,
   // A track to publish; `rtp_caps` as SendChain reports them.
   void publish(TrackId track, std::string name, gref<GstCaps> rtp_caps);
   void drop(TrackId track);
+  // The track goes on in another form, as `track`.
+  void replace(TrackId before, TrackId track, std::string name, gref<GstCaps> rtp_caps);
+  // It sends again, after a long silence.
+  void track_resumed(TrackId track);
   // Its packets have really left: it can be announced to viewers.
   void track_sending(TrackId track);
   // The tracks to play; replaces what was followed.
@@ -125,6 +130,8 @@ class Session : public std::enable_shared_from_this<Session>,
   void turn_fetched(const std::vector<IceServer>& servers);
   void turn_failed(const Error& error);
   void reconnecting(const Error& cause);
+  // Bounds the attempts to connect, from now on.
+  void limit_retries();
   void give_up();
   void fail(const Error& error);
   // Stopped, or given up.
@@ -150,6 +157,12 @@ class Session : public std::enable_shared_from_this<Session>,
   void on_peer_pad(const std::string& mid, GstPad* pad) override;
   void on_track_found(const std::string& session_id, const std::string& name) override;
   void on_track_gone(const std::string& session_id, const std::string& name) override;
+  using RemoteName = std::pair<std::string, std::string>;  // session, track
+  void depart(RemoteName name);
+  void end_departed();
+  void move_remote(RemoteName before, RemoteName now);
+  void end_remote(RemoteName name);
+  void forget_remote(TrackId track);
   void on_publisher_missing(const std::string& session_id, const Error& error) override;
   void on_discovery_trouble(const Error& error) override;
   void on_discovery_answered() override { discovery_failures_ = 0; }
@@ -157,6 +170,7 @@ class Session : public std::enable_shared_from_this<Session>,
   void on_stream(const StreamDocument& document) override;
   void on_stream_ended() override;
   void on_stream_missing() override;
+  void stream_has_ended();
   void on_stream_failed(const Error& error, bool retrying) override;
   void check_app();
   void update_stream();
@@ -196,8 +210,10 @@ class Session : public std::enable_shared_from_this<Session>,
     bool was_sending = false;  // on any
   };
   std::map<TrackId, Published> published_;
-  using RemoteName = std::pair<std::string, std::string>;  // session, track
   std::map<RemoteName, TrackId> remote_tracks_;
+  std::map<RemoteName, int64_t> departing_;  // gone from their session, and since when
+  std::set<std::string> stream_names_;       // in the stream document
+  bool stream_ended_ = false;                // it is not there (any more)
   // While a follow() is under way: what came and went, to see who only moved.
   bool following_ = false;
   std::vector<RemoteName> found_, gone_;
@@ -217,12 +233,12 @@ class Session : public std::enable_shared_from_this<Session>,
   // libnice uses a relay only after all direct ways have failed, which takes too long where packets
   // just vanish. So attempts with all ways and with relays alone take turns, from what worked last.
   bool prefer_relay_ = false;
-  Error outage_;                   // its cause, as last told
+  Error outage_;  // its cause, as last told
   bool stopped_ = false;
   bool stream_announced_ = false;
   int discovery_failures_ = 0;  // in a row
   bool app_checked_ = false;
-  unsigned peer_number_ = 0;    // rises with each NewPeer; completions of earlier ones are ignored
+  unsigned peer_number_ = 0;  // rises with each NewPeer; completions of earlier ones are ignored
   std::deque<Action> queue_;
   bool running_ = false;
   std::deque<std::string> history_;

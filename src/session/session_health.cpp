@@ -35,6 +35,7 @@ void Session::watch() {
   watch_timer_.start(worker_, kWatchIntervalMs, [this] {
     watch();
     listener_.on_watch();
+    if (!over()) end_departed();
     if (peer_ && peer_connected_ && !over()) check_peer();
   });
 }
@@ -118,14 +119,6 @@ void Session::ask_about_session() {
                          asked_at_ = 0;  // again with the next look
                          return;
                        }
-                       if (!state && state.error().kind == ErrorKind::unauthorized)
-                         return renew_token([this, number](bool renewed) {
-                           if (number != peer_number_ || asked_at_ == 0) return;
-                           if (renewed)
-                             asked_at_ = 0;
-                           else
-                             confirmed_at_ = g_get_monotonic_time();
-                         });
                        confirmed_at_ = g_get_monotonic_time();
                        if (state || state.error().kind != ErrorKind::gone) return;
                        note("> session gone");

@@ -78,7 +78,8 @@ void StreamPublisher::put() {
     }
     Error error =
         reply ? error_from_reply(*reply, "publishing the stream document") : reply.error();
-    if (!passing(error)) return failed_(error, false);
+    bool again = passing(error) || (put_once_ && error.kind != ErrorKind::unauthorized);
+    if (!again) return failed_(error, false);
     if (!std::exchange(warned_, true)) failed_(error, true);
     timer_.start(worker_, backoff_.next_ms(error.retry_after_ms), [this] { put(); });
   });
@@ -165,7 +166,8 @@ void StreamFollower::on_reply(Result<HttpReply> reply) {
       etag_ = header(*reply, "etag");
       bool changed = seen_ != *document;
       seen_ = *document;
-      ask_in(etag_.empty() ? kPollMs : 0);
+      seen_once_ = true;
+      ask_in(changed && !etag_.empty() ? 0 : next_ms);
       if (changed) listener_.on_stream(*document);
       return;
     }
@@ -174,8 +176,10 @@ void StreamFollower::on_reply(Result<HttpReply> reply) {
   } else {
     error = error_from_reply(*reply, "reading the stream document");
   }
-  // A malformed document may be mended; a refusal is final.
-  bool again = passing(error) || error.kind == ErrorKind::protocol;
+  // A malformed document may be mended, and a server that has had it is likely to have it again; a
+  // refused token is final.
+  bool again = passing(error) || error.kind == ErrorKind::protocol ||
+               (seen_once_ && error.kind != ErrorKind::unauthorized);
   if (again) ask_in(backoff_.next_ms(error.retry_after_ms));
   if (!again || !std::exchange(warned_, true)) listener_.on_stream_failed(error, again);
 }

@@ -81,7 +81,7 @@ class StreamFollower {
   std::unique_ptr<HttpCall> call_;
   std::string etag_;
   std::optional<StreamDocument> seen_;
-  bool missing_said_ = false, warned_ = false;
+  bool missing_said_ = false, warned_ = false, seen_once_ = false;
   int64_t asked_at_ = 0;
   Backoff backoff_;
   Timer timer_;

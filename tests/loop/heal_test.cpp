@@ -176,7 +176,7 @@ TEST_P(HealMidRun, recovers) {
         std::string now = stream.publisher.string_property("s", "session-id");
         return !now.empty() && now != before;
       },
-      30000));
+      60000));
   stream.expect_back(std::string("all sessions gone, and ") + GetParam().name, cause);
 }
 
@@ -188,7 +188,9 @@ INSTANTIATE_TEST_SUITE_P(
         ApiFault{"server_error_in_a_row", R"({"operation":"sessions/new","status":500,"count":4})"},
         ApiFault{"too_many_requests",
                  R"({"operation":"sessions/new","status":429,"retryAfter":2,"count":2})"},
-        ApiFault{"gone_at_each_call", R"({"operation":"tracks/new","status":410,"count":3})"}),
+        ApiFault{"gone_at_each_call", R"({"operation":"tracks/new","status":410,"count":3})"},
+        ApiFault{"not_found_in_a_row", R"({"operation":"sessions/new","status":404,"count":6})"},
+        ApiFault{"document_refused", R"({"operation":"streams","status":400,"count":4})"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 // A pipeline in a process of its own.
@@ -259,6 +261,96 @@ TEST(Heal, ten_players_follow_a_publisher_to_its_new_session) {
     EXPECT_TRUE(player->errors.empty()) << player->errors[0].text;
     EXPECT_FALSE(player->eos);
   }
+}
+
+// Its successor announces one track after the other.
+TEST(Heal, picture_and_tone_go_on_with_a_new_publisher) {
+  Sfu sfu;
+  std::string url = sfu.base_url() + "/streams/cam";
+  std::string launch =
+      "videotestsrc is-live=true ! video/x-raw,width=64,height=64,framerate=30/1 ! cfrealtimesink "
+      "name=s stream-url=" +
+      url + " audiotestsrc is-live=true ! s.";
+  Pipeline player("cfrealtimesrc name=r stream-url=" + url +
+                  " r. ! video/x-raw ! fakesink name=eye sync=false async=false "
+                  "r. ! audio/x-raw ! fakesink name=ear sync=false async=false");
+  Buffers eye(player, "eye"), ear(player, "ear");
+  auto flows = [&] {
+    unsigned seen = eye.count(), heard = ear.count();
+    return player.until([&] { return eye.count() > seen + 30 && ear.count() > heard + 50; }, 30000);
+  };
+  player.play();
+  Application publisher(launch);
+  ASSERT_TRUE(flows());
+  publisher.crash();
+  Pipeline successor(launch);
+  successor.play();
+  EXPECT_TRUE(successor.until([&] { return successor.tracks_live == 2; }, 20000));
+  EXPECT_TRUE(flows());
+  EXPECT_TRUE(flows());
+  EXPECT_EQ(eye.eos() + ear.eos(), 0u);
+  EXPECT_TRUE(player.errors.empty()) << player.errors[0].text;
+}
+
+// What comes in changes its form, so that another encoder and another SSRC are needed.
+TEST(Heal, a_track_in_another_form_is_the_same_to_its_viewers) {
+  Sfu sfu;
+  std::string url = sfu.base_url() + "/streams/cam";
+  Pipeline publisher(
+      "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! "
+      "identity name=burn ! capssetter name=form caps=video/x-raw ! cfrealtimesink name=s "
+      "stream-url=" +
+      url + " audiotestsrc is-live=true ! s.");
+  burn_counter(publisher, "burn");
+  Pipeline player("cfrealtimesrc name=r stream-url=" + url + " r." + kShow +
+                  " async=false r. ! audio/x-raw ! fakesink name=ear sync=false async=false");
+  Frames frames(player, "out");
+  Buffers ear(player, "ear");
+  player.play();
+  publisher.play();
+  ASSERT_TRUE(player.until([&] { return frames.count() > 30 && ear.count() > 0; }, 20000));
+  g_autoptr(GstCaps) interlaced =
+      gst_caps_from_string("video/x-raw, interlace-mode=(string)interleaved");
+  unsigned live = publisher.tracks_live;
+  g_object_set(publisher.element("form").get(), "caps", interlaced, nullptr);
+  EXPECT_TRUE(publisher.until([&] { return publisher.tracks_live > live; }, 20000));
+  unsigned seen = frames.count(), heard = ear.count();
+  EXPECT_TRUE(
+      player.until([&] { return frames.count() > seen + 60 && ear.count() > heard + 50; }, 20000));
+  EXPECT_EQ(frames.eos() + ear.eos(), 0u);
+  EXPECT_TRUE(player.errors.empty()) << player.errors[0].text;
+  EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text;
+}
+
+// The SFU gives up a track whose publisher sends nothing, and says so to nobody.
+TEST(Heal, a_track_that_was_silent_for_long_is_published_again) {
+  Sfu sfu({"--track-timeout", "3000"});
+  std::string url = sfu.base_url() + "/streams/cam";
+  Pipeline publisher(
+      "videotestsrc is-live=true ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! "
+      "identity name=burn ! valve name=valve ! cfrealtimesink name=s stream-url=" +
+      url);
+  burn_counter(publisher, "burn");
+  Pipeline player("cfrealtimesrc name=r stream-url=" + url + kShow);
+  Frames frames(player, "out");
+  player.play();
+  publisher.play();
+  ASSERT_TRUE(player.until([&] { return frames.count() >= 30; }, 20000));
+  std::string session = publisher.string_property("s", "session-id");
+  auto valve = publisher.element("valve");
+  unsigned gaps = frames.gaps();
+  g_object_set(valve.get(), "drop", TRUE, nullptr);
+  EXPECT_TRUE(player.until([&] { return frames.gaps() > gaps + 36; }, 60000)) << "for 18 s";
+  EXPECT_TRUE(publisher.until([&] {
+    return http("GET", sfu.api_url() + "/apps/demo/sessions/" + session).body.find("inactive") !=
+           std::string::npos;
+  }));
+  g_object_set(valve.get(), "drop", FALSE, nullptr);
+  unsigned seen = frames.count();
+  EXPECT_TRUE(player.until([&] { return frames.count() > seen + 60; }, 20000));
+  EXPECT_EQ(frames.eos(), 0u);
+  EXPECT_TRUE(player.errors.empty()) << player.errors[0].text;
+  EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text;
 }
 
 TEST(Heal, a_player_goes_and_comes_back) {
@@ -339,6 +431,26 @@ TEST(Heal, waiting_for_a_publisher_can_be_bounded) {
   player.until([] { return true; }, 0);
   EXPECT_EQ(player.errors.size(), 1u);
   EXPECT_EQ(player.connection("r"), "failed");
+}
+
+// What bounds the attempts to connect does not bound the wait for a publisher, and the other way
+// round.
+TEST(Heal, who_waits_for_a_publisher_does_not_retry) {
+  Sfu sfu;
+  std::string url = sfu.base_url() + "/streams/cam";
+  Pipeline patient("cfrealtimesrc name=r retry-timeout=1 stream-url=" + url + kShow);
+  Frames frames(patient, "out");
+  patient.play();
+  Pipeline lost("cfrealtimesrc name=r wait-timeout=3 stream-url=http://127.0.0.1:9/cam ! fakesink");
+  lost.play();
+  EXPECT_TRUE(lost.until([&] { return lost.connection("r") == "reconnecting"; }));
+  ASSERT_TRUE(lost.until_error(10000));
+  EXPECT_EQ(lost.errors[0].code, GST_RESOURCE_ERROR_NOT_FOUND) << lost.errors[0].text;
+  Pipeline publisher(std::string(kPicture) + "stream-url=" + url);
+  burn_counter(publisher, "burn");
+  publisher.play();
+  EXPECT_TRUE(patient.until([&] { return frames.count() > 0; }, 20000));
+  EXPECT_TRUE(patient.errors.empty()) << patient.errors[0].text;
 }
 
 // The application learns of each session, and the source goes where it is told.

@@ -419,7 +419,7 @@ TEST(PublishPlay, eos_closes_the_tracks_and_ends_both_sides) {
   gst_element_send_event(publisher.get(), gst_event_new_eos());
   EXPECT_TRUE(publisher.until_eos(15000));
   EXPECT_TRUE(player.until_eos(15000)) << buffers.count() << " buffers";
-  EXPECT_EQ(sfu.count("tracks/close"), 1u);
+  EXPECT_EQ(sfu.count(session + "/tracks/close"), 1u);
 }
 
 TEST(PublishPlay, a_file_is_published_from_its_beginning) {

@@ -47,11 +47,12 @@ class Script {
 
   // Delivers what was asked for.
   void run() {
-    while (!pending_.empty()) {
-      auto deliver = std::move(pending_.front());
-      pending_.pop_front();
-      deliver();
-    }
+    while (!pending_.empty()) run_one();
+  }
+  void run_one() {
+    auto deliver = std::move(pending_.front());
+    pending_.pop_front();
+    deliver();
   }
 
   HttpRequest last;
@@ -154,6 +155,71 @@ TEST_F(ApiClientTest, AnotherTokenIsUsedFromThenOn) {
   client.set_token("newer");
   ASSERT_TRUE(create(http(201, "{\"sessionId\":\"abc\"}")));
   EXPECT_EQ(script.last.bearer_token, "newer");
+}
+
+TEST_F(ApiClientTest, WhatWasRefusedGoesAgainWithAnotherToken) {
+  Script script;
+  ApiClient client(settings(), script.send());
+  int asked = 0, answered = 0;
+  std::function<void(bool)> renewed;
+  client.set_renewal([&](std::function<void(bool)> then) {
+    ++asked;
+    renewed = std::move(then);
+  });
+  auto count = [&](Result<SessionState> state) {
+    EXPECT_TRUE(state) << state.error().message;
+    ++answered;
+  };
+  // Two are under way with the old token, and the second is refused when the new one is there.
+  script.expect("GET", kUrl + "/sessions/a", "", http(401, "{}"));
+  script.expect("GET", kUrl + "/sessions/b", "", http(401, "{}"));
+  client.get_session("a", count);
+  client.get_session("b", count);
+  script.run_one();
+  ASSERT_EQ(asked, 1);
+  EXPECT_EQ(answered, 0);
+  client.set_token("another");
+  script.expect("GET", kUrl + "/sessions/a", "", http(200, "{\"tracks\":[]}"));
+  renewed(true);
+  EXPECT_EQ(script.last.bearer_token, "another");
+  script.expect("GET", kUrl + "/sessions/b", "", http(200, "{\"tracks\":[]}"));
+  script.run();
+  EXPECT_EQ(asked, 1) << "nobody is asked for what is there";
+  EXPECT_EQ(answered, 2);
+}
+
+TEST_F(ApiClientTest, ARefusalIsFinalWhereThereIsNoOtherToken) {
+  Script script;
+  ApiClient client(settings(), script.send());
+  int asked = 0;
+  client.set_renewal([&](std::function<void(bool)> then) { then(++asked < 10); });
+  std::vector<ErrorKind> outcomes;
+  auto note = [&](Result<SessionState> state) { outcomes.push_back(state.error().kind); };
+  // Nor are new ones tried for ever.
+  for (int i = 0; i < 3; ++i) script.expect("GET", kUrl + "/sessions/a", "", http(401, "{}"));
+  client.get_session("a", note);
+  script.run();
+  EXPECT_EQ(asked, 2);
+  asked = 10;
+  script.expect("GET", kUrl + "/sessions/b", "", http(403, "{}"));
+  client.get_session("b", note);
+  script.run();
+  EXPECT_EQ(outcomes, std::vector(2, ErrorKind::unauthorized));
+  // The token of a TURN key is another matter.
+  script.expect("POST", "http://127.0.0.1:8080/v1/turn/keys/k/credentials/generate-ice-servers",
+                "{\"ttl\":60}", http(401, "{}"));
+  asked = 0;
+  client.generate_ice_servers("k", "t", {60, ""}, [](Result<std::vector<IceServer>>) {});
+  script.run();
+  EXPECT_EQ(asked, 0);
+  // Nothing comes of one that was cancelled meanwhile.
+  std::function<void(bool)> late;
+  client.set_renewal([&](std::function<void(bool)> then) { late = std::move(then); });
+  script.expect("GET", kUrl + "/sessions/c", "", http(401, "{}"));
+  client.get_session("c", [](Result<SessionState>) { FAIL(); });
+  script.run();
+  client.cancel_all();
+  late(true);
 }
 
 TEST_F(ApiClientTest, ItemErrorsStayInTheReply) {

@@ -119,7 +119,8 @@ class NegotiatorTest : public testing::Test {
   }
 
   // Track 1, "a", is published and live in session S, the peer connected.
-  void publish_live() {
+  void publish_live(int max_retries = -1) {
+    n = Negotiator(settings(max_retries));
     EXPECT_EQ(text(n.publish(1, "a")), "create-session; create-offer 1");
     EXPECT_EQ(text(n.on_session(session("S"))), "session 'S'");
     EXPECT_EQ(text(n.on_offer(offer({{1, "0"}}))), "post S OFFER 0=a");
@@ -128,7 +129,8 @@ class NegotiatorTest : public testing::Test {
     EXPECT_EQ(text(n.on_connection(PeerState::connected)), "");
   }
   // Track 1, "a" of publisher P, is pulled and live in session S, the peer connected.
-  void pull_live() {
+  void pull_live(int max_retries = -1) {
+    n = Negotiator(settings(max_retries));
     EXPECT_EQ(text(n.subscribe(1, "P", "a")), "create-session");
     EXPECT_EQ(text(n.on_session(session("S"))), "session 'S'; post S P/a");
     EXPECT_EQ(text(n.on_tracks(offered({item("a", "0")}))), "map 0=1; set-offer");
@@ -293,18 +295,46 @@ TEST_F(NegotiatorTest, AReplyThatLacksATrackFailsIt) {
   EXPECT_EQ(text(n.on_tracks(bare({item("stranger", "9")}))), "failed 2 protocol");
 }
 
-TEST_F(NegotiatorTest, ErrorsOfTheSfusOwnAreRetriedFiveTimes) {
+TEST_F(NegotiatorTest, ErrorsOfTheSfusOwnAreRetriedForEver) {
   pull_live();
   (void)n.subscribe(2, "P", "b");
   EXPECT_EQ(text(n.on_tracks(bare({item("b", "", "internal_error")}))),
             "failed 2 server retrying; timer");
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(text(n.on_timer()), "post S P/b");
     EXPECT_EQ(text(n.on_tracks(bare({item("b", "", "internal_error")}))), "timer");
   }
+}
+
+TEST_F(NegotiatorTest, ErrorsOfTheSfusOwnAreRetriedAsOftenAsIsAllowed) {
+  pull_live(2);
+  (void)n.subscribe(2, "P", "b");
+  EXPECT_EQ(text(n.on_tracks(bare({item("b", "", "internal_error")}))),
+            "failed 2 server retrying; timer");
+  EXPECT_EQ(text(n.on_timer()), "post S P/b");
+  EXPECT_EQ(text(n.on_tracks(bare({item("b", "", "internal_error")}))), "timer");
   EXPECT_EQ(text(n.on_timer()), "post S P/b");
   EXPECT_EQ(text(n.on_tracks(bare({item("b", "", "internal_error")}))), "failed 2 server");
   EXPECT_EQ(text(n.drop(2)), "") << "forgotten";
+}
+
+TEST_F(NegotiatorTest, ATrackWithoutSectionOrReasonIsRetriedFiveTimes) {
+  pull_live();
+  (void)n.subscribe(2, "P", "b");
+  EXPECT_EQ(text(n.on_tracks(bare({item("b", "")}))), "failed 2 server retrying; timer");
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(text(n.on_timer()), "post S P/b");
+    EXPECT_EQ(text(n.on_tracks(bare({item("b", "")}))), "timer");
+  }
+  EXPECT_EQ(text(n.on_timer()), "post S P/b");
+  EXPECT_EQ(text(n.on_tracks(bare({item("b", "")}))), "failed 2 server");
+}
+
+TEST_F(NegotiatorTest, ARenewalOfOursIsNoRetry) {
+  publish_live(0);
+  EXPECT_EQ(text(n.on_session_lost(error(ErrorKind::cancelled))),
+            "new-peer; session ''; reconnecting cancelled 1; timer");
+  EXPECT_EQ(text(n.on_timer()), "create-session; create-offer 1");
 }
 
 TEST_F(NegotiatorTest, ARefusedPushFailsAloneAndTheAnswerIsAppliedAllTheSame) {
@@ -764,21 +794,21 @@ TEST_F(NegotiatorTest, DescriptionsOfTheWrongKindAreProtocolErrors) {
   EXPECT_EQ(pull(offered({item("a", "0"), item("b", "0")})), "fail protocol") << "one mid for two";
 }
 
-TEST_F(NegotiatorTest, AStreamThatHasFlowedGetsFiveNewSessionsForFinalErrors) {
+TEST_F(NegotiatorTest, AStreamThatHasFlowedGetsNewSessionsForFinalErrors) {
   publish_live();
   EXPECT_EQ(text(n.on_session_lost(error(ErrorKind::gone))),
             "new-peer; session ''; reconnecting gone 1; timer");
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 20; ++i) {
     (void)n.on_timer();
     (void)n.on_session(session("T"));
     (void)n.on_offer(offer({{1, "0"}}));
     EXPECT_EQ(text(n.on_tracks(error(ErrorKind::protocol))),
               "new-peer; session ''; reconnecting protocol " + std::to_string(i + 2) + "; timer");
   }
-  (void)n.on_timer();
-  (void)n.on_session(session("T"));
-  (void)n.on_offer(offer({{1, "0"}}));
-  EXPECT_EQ(text(n.on_tracks(error(ErrorKind::protocol))), "fail protocol");
+  for (ErrorKind kind : {ErrorKind::gone, ErrorKind::rejected, ErrorKind::protocol}) {
+    (void)n.on_timer();
+    EXPECT_EQ(text(n.on_session(error(kind))).rfind("reconnecting", 0), 0u) << to_string(kind);
+  }
 }
 
 TEST_F(NegotiatorTest, ARefusedRequestFailsItsOwnTracksOnly) {
@@ -838,8 +868,7 @@ TEST_F(NegotiatorTest, AttemptsAreBoundedIfAsked) {
   (void)n.on_timer();
   EXPECT_EQ(text(n.on_session(error(ErrorKind::unreachable))), "fail unreachable");
 
-  n = Negotiator(settings(0));
-  publish_live();
+  publish_live(0);
   EXPECT_EQ(text(n.on_session_lost(error(ErrorKind::gone))), "new-peer; session ''; fail gone");
 }
 
