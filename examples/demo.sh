@@ -132,7 +132,9 @@ gst-inspect-1.0 cfrealtimesink >/dev/null || fail 'GStreamer does not find the p
 
 # --- publish --------------------------------------------------------------------------------------
 
-publish="gst-launch-1.0 -v cfrealtimesink name=s \
+# Where publisher and player meet.
+stream=stream-url=$sfu_url/streams/demo
+publish="gst-launch-1.0 -v cfrealtimesink name=s $stream \
 videotestsrc is-live=true ! video/x-raw,width=1280,height=720,framerate=30/1 \
 ! timeoverlay halignment=center valignment=center shaded-background=true \
 ! clockoverlay halignment=right ! s.video_0 \
@@ -140,13 +142,12 @@ audiotestsrc is-live=true freq=440 volume=0.2 ! s.audio_0"
 # shellcheck disable=SC2086 # the line holds words only
 start "$work/publish.log" $publish
 publisher=$pid
-found=$(first "$work/publish.log" 'session-id = "?([0-9a-f]{32})' 20 "$publisher") ||
+first "$work/publish.log" 'session-id = "?([0-9a-f]{32})' 20 "$publisher" >/dev/null ||
   fail 'The publisher got no session.' "$work/publish.log"
-session=${found#* }
 
 # --- play -----------------------------------------------------------------------------------------
 
-play="gst-launch-1.0 -v -e cfrealtimesrc name=r session-id=$session r. ! queue ! videoconvert"
+play="gst-launch-1.0 -v -e cfrealtimesrc name=r $stream r. ! queue ! videoconvert"
 if [ -n "$picture" ]; then
   play+=" ! tee name=t t. ! queue ! fpsdisplaysink text-overlay=false video-sink=fakesink"
   play+=" t. ! queue leaky=downstream max-size-buffers=1 ! videorate drop-only=true"

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Runs the launch lines of the element pages (code blocks marked `sh launch`) as they stand, against
-a local SFU, and looks whether media of each track really flows. Also checks that the pages name every
+"""Runs the launch lines of the docs (code blocks marked `sh launch`) as they stand, against a local
+SFU, and looks whether media of each track really flows. Also checks that the pages name every
 property, signal and pad property that the elements have. Prints TAP.
 
   launch_lines.py CFREALTIME-SFU DOCS-FOLDER
@@ -140,6 +140,16 @@ def run_line(sfu, line, session_id):
         raise Failure(f"printed an error:\n{program.text()[-3000:]}")
 
 
+# Publisher and player, who find each other by a stream document.
+def run_pair(sfu, pair):
+    publish_line, play_line = pair.replace("http://127.0.0.1:8080", sfu.url).splitlines()
+    publisher = publish(sfu, publish_line)
+    try:
+        run_line(sfu, play_line, "")
+    finally:
+        publisher.stop()
+
+
 def inspected(element):
     text = subprocess.run(["gst-inspect-1.0", "--no-colors", element], check=True,
                           capture_output=True, text=True).stdout
@@ -167,6 +177,8 @@ def main():
         tests.append((f"the page of {element} names all that gst-inspect does", element, None))
         for line in lines_of(os.path.join(folder, "elements", f"{element}.md")):
             tests.append((line.replace("#", ""), element, line))
+    for pair in lines_of(os.path.join(folder, "stream-url.md")):
+        tests.append(("the pair of lines in stream-url.md", None, pair))
     print(f"1..{len(tests)}", flush=True)
     bad = 0
     with tempfile.TemporaryDirectory() as directory:
@@ -178,6 +190,8 @@ def main():
                 try:
                     if line is None:
                         check_page(element, folder)
+                    elif element is None:
+                        run_pair(sfu, line)
                     else:
                         if element == "cfrealtimesrc" and not publisher:
                             publisher = publish(sfu, "gst-launch-1.0 -v cfrealtimesink name=s "
