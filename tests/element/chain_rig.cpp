@@ -58,9 +58,10 @@ FakePeer::FakePeer(GstElement* pipeline, Signal& signal) : pipeline_(pipeline), 
         auto* self = static_cast<FakePeer*>(data);
         GstEvent* event = GST_PAD_PROBE_INFO_EVENT(info);
         if (GST_EVENT_TYPE(event) == GST_EVENT_SEEK) ++self->seeks;
-        if (gst_video_event_is_force_key_unit(event)) ++self->key_frame_requests;
+        const bool request = gst_video_event_is_force_key_unit(event);
+        if (request) ++self->key_frame_requests;
         self->signal_.happened();
-        return GST_PAD_PROBE_OK;
+        return request && self->deaf ? GST_PAD_PROBE_DROP : GST_PAD_PROBE_OK;
       },
       this, nullptr);
   gst_element_sync_state_with_parent(element_.get());
@@ -307,8 +308,10 @@ void Rig::replace_peer() {
   auto old = std::move(peer);
   sender->disconnect();
   if (receiver) receiver->disconnect();
+  const bool deaf = old->deaf;
   old.reset();
   peer = std::make_unique<FakePeer>(pipeline.get(), signal);
+  peer->deaf = deaf;
   connect();
 }
 

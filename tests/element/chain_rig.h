@@ -45,6 +45,7 @@ class FakePeer {
   std::atomic<int> eos{0};
   std::atomic<uint64_t> packets{0};
   std::atomic<int> lose{0};                      // so many of the next packets
+  std::atomic<bool> deaf{false};  // to requests for key frames, from now on
   std::function<bool(GstBuffer*)> loses;         // before data flows: those it says
   std::function<GstBuffer*(GstBuffer*)> change;  // before data flows; may return another
   // Copies of the first packets.

@@ -383,6 +383,12 @@ void end(Stage& stage, Ending ending, const char* name) {
       if (g_str_equal(name, "s")) {
         EXPECT_TRUE(stage.pipeline->until_eos(5000));
         EXPECT_LT(watch.ms(), scaled(2000));
+      } else if (element.get()->numsrcpads > 0) {
+        auto out = stage.pipeline->element("out");
+        if (out) {
+          g_autoptr(GstPad) pad = gst_element_get_static_pad(out.get(), "sink");
+          EXPECT_TRUE(stage.until([&] { return GST_PAD_IS_EOS(pad) != 0; })) << "downstream";
+        }
       }
       break;
     }
@@ -427,12 +433,18 @@ void run(Sfu& sfu, const Step& step, Ending ending, const char* name) {
   {
     Stage stage(sfu);
     ASSERT_TRUE(step.begin(stage)) << "the step was not reached";
+    std::string own = step.published ? stage.own_session(name) : "";
     end(stage, ending, name);
     // What is downstream of a source that was taken away, or upstream of a sink, may complain.
     if (ending != Ending::remove)
       for (const auto& error : stage.pipeline->errors) ADD_FAILURE() << error.text << error.debug;
     if (step.published) {
       EXPECT_GE(stage.count("tracks/close"), 1u);
+      std::string record;
+      EXPECT_TRUE(wait_until([&] {
+        record = http("GET", sfu.api_url() + "/apps/demo/sessions/" + own).body;
+        return record.find("\"active\"") == std::string::npos;
+      })) << record;
     }
     stage.pipeline.reset();
     if (stage.publisher) {

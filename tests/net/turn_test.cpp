@@ -166,6 +166,7 @@ TEST(Turn, a_relayed_connection_moves_before_its_credentials_expire) {
   Stream stream(sfu, "turn-key-id=key ice-transport-policy=relay turn-ttl=15");
   ASSERT_TRUE(stream.start());
   std::string session = stream.publisher.string_property("s", "session-id");
+  unsigned asked = sfu.count("generate-ice-servers");
   EXPECT_TRUE(stream.publisher.until(
       [&] {
         stream.player.until([] { return true; }, 0);
@@ -174,6 +175,7 @@ TEST(Turn, a_relayed_connection_moves_before_its_credentials_expire) {
       },
       20000));
   EXPECT_TRUE(stream.flows(150, 20000));
+  EXPECT_GE(sfu.count("generate-ice-servers"), asked + 2) << "both have taken new ones";
   EXPECT_TRUE(stream.publisher.warnings.empty()) << stream.publisher.warnings[0].text;
   stream.expect_unharmed();
 }

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "rtc/ice_servers.h"
 #include "rtc/rtp_header.h"
 #include "rtc/sdp_rules.h"
 #include "unit/helpers.h"
@@ -476,6 +477,29 @@ TEST(Fingerprint, IsTheHashOfTheCertificate) {
   EXPECT_EQ(certificate_fingerprint(pem, "sha-256").substr(0, 12), "BA:78:16:BF:");
   EXPECT_EQ(certificate_fingerprint(pem, "sha-1"), "");
   EXPECT_EQ(certificate_fingerprint("YWJj", "sha-256"), "");
+}
+
+TEST(TurnUri, IsWhatWebrtcbinTakes) {
+  EXPECT_EQ(turn_uri("turn:turn.example:3478?transport=udp", "me", "word"),
+            "turn://me:word@turn.example:3478?transport=udp");
+  EXPECT_EQ(turn_uri("turns:turn.example:5349?transport=tcp", "me", "word"),
+            "turns://me:word@turn.example:5349?transport=tcp");
+  EXPECT_EQ(turn_uri("turn://turn.example", "me", "word"), "turn://me:word@turn.example");
+  EXPECT_EQ(turn_uri("turn:[2001:db8::53]:3478", "me", "word"),
+            "turn://me:word@[2001:db8::53]:3478");
+  // As the TURN REST API makes them.
+  EXPECT_EQ(turn_uri("turn:h", "1700000000:me", "a+b/c=@:?"),
+            "turn://1700000000%3Ame:a%2Bb%2Fc%3D%40%3A%3F@h");
+}
+
+// Browsers block port 53, and some resolvers eat it.
+TEST(TurnUri, LeavesOutPort53AndWhatIsNoTurn) {
+  for (const char* url : {"turn:turn.example:53?transport=udp", "turn:[2001:db8::1]:53",
+                          "turns:turn.example:53", "stun:stun.example:3478", "turn:", "http://h",
+                          "turn:other@host:3478"})
+    EXPECT_EQ(turn_uri(url, "me", "word"), "") << url;
+  EXPECT_EQ(turn_uri("turn:h", "", "word"), "");
+  EXPECT_EQ(turn_uri("turn:h", "me", ""), "");
 }
 
 }  // namespace
