@@ -130,10 +130,14 @@ void ElementState::post(std::function<void(Session&)> task) {
   std::shared_ptr<Worker> worker;
   GST_OBJECT_LOCK(element_);
   worker = worker_;
+  unsigned run = run_;
   GST_OBJECT_UNLOCK(element_);
   if (!worker) return;
-  worker->post([this, task = std::move(task)] {
-    if (session_) task(*session_);
+  worker->post([this, run, task = std::move(task)] {
+    GST_OBJECT_LOCK(element_);
+    bool current = run == run_;
+    GST_OBJECT_UNLOCK(element_);
+    if (current && session_) task(*session_);
   });
 }
 
@@ -288,11 +292,10 @@ bool ElementState::start() {
   if (!add_webrtcbin()) return false;
   auto worker = std::make_shared<Worker>("cfrealtime");
   worker_ptr_ = worker.get();
-  worker->post([this, settings = std::move(*settings), ca_file]() mutable {
+  worker->post([this, own = worker.get(), settings = std::move(*settings), ca_file]() mutable {
     auto http = make_soup_http({ca_file, "cfrealtime/" PACKAGE_VERSION});
     if (!http) return on_error(http.error());
-    session_ =
-        std::make_shared<Session>(*worker_ptr_, std::move(settings), std::move(*http), *this);
+    session_ = std::make_shared<Session>(*own, std::move(settings), std::move(*http), *this);
     on_started(*session_);
   });
   GST_OBJECT_LOCK(element_);
@@ -308,13 +311,16 @@ bool ElementState::start() {
 // The only wait of ours: what runs on the worker never blocks, so this is short.
 void ElementState::stop() {
   if (!worker_ptr_) return;
-  auto end = [this] {
-    if (!session_) return worker_ptr_->quit();
-    session_->stop(kStopTimeoutMs, [this] {
+  // What ends is this run's; the application may begin another before it has ended.
+  auto end = [this, worker = worker_ptr_] {
+    auto session = std::move(session_);
+    session_.reset();
+    if (!session) return worker->quit();
+    session->stop(kStopTimeoutMs, [worker, session] {
       // Not from within the session's own callback.
-      worker_ptr_->post([this] {
-        session_.reset();
-        worker_ptr_->quit();
+      worker->post([worker, session = session]() mutable {
+        session.reset();
+        worker->quit();
       });
     });
   };

@@ -71,6 +71,7 @@ class SinkState : public cfr::ElementState {
 
   GstPad* request_pad(GstPadTemplate* templ, const char* wanted);
   void release_pad(GstPad* pad);
+  std::vector<cfr::gref<GstPad>> sink_pads();
 
   void on_peer_dropped() override;
   void on_stopped() override;
@@ -116,6 +117,12 @@ std::vector<SinkState::PadRef> SinkState::pads() {
   auto copy = pads_;
   GST_OBJECT_UNLOCK(element());
   return copy;
+}
+
+std::vector<cfr::gref<GstPad>> SinkState::sink_pads() {
+  std::vector<cfr::gref<GstPad>> all;
+  for (const PadRef& record : pads()) all.push_back(record->pad);
+  return all;
 }
 
 SinkState::PadRef SinkState::find(TrackId track) {
@@ -196,8 +203,6 @@ void SinkState::release_pad(GstPad* pad) {
   for (const PadRef& candidate : pads_)
     if (candidate->pad.get() == pad) record = candidate;
   if (record) std::erase(pads_, record);
-  TrackId track = record ? record->track : 0;
-  if (track && record->live) released_[track] = record->name;
   bool ended = record && !record->eos && !pads_.empty();  // with it, the last that had not
   for (const PadRef& other : pads_) ended = ended && other->eos;
   GST_OBJECT_UNLOCK(element());
@@ -205,9 +210,13 @@ void SinkState::release_pad(GstPad* pad) {
 
   gst_object_ref(pad);
   // Nothing can be stuck inside the chain while its bin goes down.
-  record->chain->disconnect();
-  gst_pad_set_active(pad, FALSE);
+  record->chain->leave();
   GstElement* inside = record->chain->bin();
+  gst_pad_set_active(pad, FALSE);
+  GST_OBJECT_LOCK(element());
+  TrackId track = record->track;
+  if (track && record->live) released_[track] = record->name;
+  GST_OBJECT_UNLOCK(element());
   gst_element_set_locked_state(inside, TRUE);
   gst_element_set_state(inside, GST_STATE_NULL);
   gst_ghost_pad_set_target(GST_GHOST_PAD(pad), nullptr);
@@ -234,6 +243,7 @@ void SinkState::have_caps(const std::weak_ptr<SinkPad>& weak, cfr::gref<GstCaps>
   record->name = name;
   record->live = false;
   record->eos = false;
+  eos_posted_ = false;
   GST_OBJECT_UNLOCK(element());
   if (rival) {
     refuse(record, before, rival);
@@ -488,11 +498,37 @@ static void gst_cf_realtime_sink_init(GstCfRealtimeSink* self) {
   GST_CF_REALTIME_BASE(self)->state = new SinkState(GST_CF_REALTIME_BASE(self));
 }
 
+// What upstream alone can tell or do. webrtcbin, the only sink inside, is linked to it only while
+// there is a connection.
+static gboolean gst_cf_realtime_sink_send_event(GstElement* element, GstEvent* event) {
+  if (GST_EVENT_TYPE(event) != GST_EVENT_SEEK)
+    return GST_ELEMENT_CLASS(gst_cf_realtime_sink_parent_class)->send_event(element, event);
+  gboolean done = FALSE;
+  for (auto& pad : state_of(element)->sink_pads())
+    done = gst_pad_push_event(pad.get(), gst_event_ref(event)) || done;
+  gst_event_unref(event);
+  return done;
+}
+
+static gboolean gst_cf_realtime_sink_query(GstElement* element, GstQuery* query) {
+  switch (GST_QUERY_TYPE(query)) {
+    case GST_QUERY_POSITION:
+    case GST_QUERY_DURATION:
+    case GST_QUERY_SEEKING:
+      for (auto& pad : state_of(element)->sink_pads())
+        if (gst_pad_peer_query(pad.get(), query)) return TRUE;
+      return FALSE;
+    default: return GST_ELEMENT_CLASS(gst_cf_realtime_sink_parent_class)->query(element, query);
+  }
+}
+
 static void gst_cf_realtime_sink_class_init(GstCfRealtimeSinkClass* klass) {
   GObjectClass* object_class = G_OBJECT_CLASS(klass);
   GstElementClass* element_class = GST_ELEMENT_CLASS(klass);
   GST_DEBUG_CATEGORY_INIT(cf_realtime_sink_debug, "cfrealtimesink", 0, "Cloudflare Realtime sink");
   object_class->get_property = gst_cf_realtime_sink_get_property;
+  element_class->send_event = gst_cf_realtime_sink_send_event;
+  element_class->query = gst_cf_realtime_sink_query;
   element_class->request_new_pad = gst_cf_realtime_sink_request_new_pad;
   element_class->release_pad = gst_cf_realtime_sink_release_pad;
 

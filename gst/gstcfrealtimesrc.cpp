@@ -87,6 +87,7 @@ class SrcState : public cfr::ElementState {
   void configure(const TrackRef& track, bool link_made);
   void unusable(const std::weak_ptr<SrcTrack>& weak, cfr::Error error);
   void remove(const TrackRef& track, bool with_eos);
+  void take_away(GstPad* pad);
   void resume(const cfr::gref<GstPad>& webrtc_src);
 
   // under the object lock
@@ -297,6 +298,7 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
   GST_OBJECT_LOCK(element());
   std::shared_ptr<ReceiveChain> old = track->chain;
   cfr::gref<GstPad> pad = track->pad;
+  const std::string session_id = track->session_id;
   bool gone = track->ended;
   GST_OBJECT_UNLOCK(element());
   if (gone || !running()) {
@@ -323,7 +325,7 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
   GST_OBJECT_LOCK(element());
   guint group = group_;
   GST_OBJECT_UNLOCK(element());
-  chain->set_stream_id("cfrealtime/" + track->session_id + "/" + track->name, group);
+  chain->set_stream_id("cfrealtime/" + session_id + "/" + track->name, group);
   chain->set_on_error([this, weak = std::weak_ptr<SrcTrack>(track)](cfr::Error error) {
     unusable(weak, std::move(error));
   });
@@ -336,15 +338,16 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
     gst_object_ref_sink(templ);
     pad = cfr::gref<GstPad>::sink(gst_cf_realtime_pad_new(name.c_str(), templ));
     auto* own = GST_CF_REALTIME_PAD(pad.get());
-    gst_cf_realtime_pad_set_track(own, track->session_id.c_str(), track->name.c_str());
-    gst_cf_realtime_pad_set_mid(own, track->mid.c_str());
+    gst_cf_realtime_pad_set_track(own, session_id.c_str(), track->name.c_str());
     gst_pad_set_active(pad.get(), TRUE);
   }
   gst_ghost_pad_set_target(GST_GHOST_PAD(pad.get()), target);
   GST_OBJECT_LOCK(element());
   track->chain = chain;
   track->pad = pad;
+  const std::string mid = track->mid;  // of one that is not live yet, on_track_live() tells it
   GST_OBJECT_UNLOCK(element());
+  if (!mid.empty()) gst_cf_realtime_pad_set_mid(GST_CF_REALTIME_PAD(pad.get()), mid.c_str());
   if (old) {
     old->disconnect();
     gst_element_set_state(old->bin(), GST_STATE_NULL);
@@ -370,24 +373,30 @@ void SrcState::expose(const TrackRef& track, const cfr::Codec& codec,
               if (auto unlinked = handler->track.lock()) handler->state->configure(unlinked, false);
             }));
     GstTagList* tags = gst_tag_list_new(GST_TAG_TITLE, track->name.c_str(), nullptr);
-    g_autofree char* session = g_strdup_printf("session-id=%s", track->session_id.c_str());
-    g_autofree char* mid = g_strdup_printf("mid=%s", track->mid.c_str());
-    gst_tag_list_add(tags, GST_TAG_MERGE_APPEND, GST_TAG_EXTENDED_COMMENT, session,
-                     GST_TAG_EXTENDED_COMMENT, mid, nullptr);
+    for (const std::string& comment : {"session-id=" + session_id, "mid=" + mid})
+      if (comment.back() != '=')
+        gst_tag_list_add(tags, GST_TAG_MERGE_APPEND, GST_TAG_EXTENDED_COMMENT, comment.c_str(),
+                         nullptr);
     chain->set_tags(tags);
     GST_INFO_OBJECT(element(), "track %s is pad %s", track->name.c_str(), name.c_str());
+    // Its end may come before its turn, and while the application looks at it.
+    auto late = [&] {
+      GST_OBJECT_LOCK(element());
+      bool ended = track->ended || !track->pad;
+      GST_OBJECT_UNLOCK(element());
+      return ended || !running();
+    };
     {
       std::lock_guard one_at_a_time(adding_);
-      gst_element_add_pad(element(), pad.get());
+      if (!late()) gst_element_add_pad(element(), pad.get());
     }
-
     GST_STATE_LOCK(element());
-    GST_OBJECT_LOCK(element());
-    gone = track->ended || !track->pad;
-    GST_OBJECT_UNLOCK(element());
-    bool late = gone || !running();
+    gone = late();
     GST_STATE_UNLOCK(element());
-    if (late) return remove(track, false);
+    if (gone) {
+      remove(track, false);
+      return take_away(pad.get());
+    }
   } else if (gst_pad_is_linked(pad.get())) {
     configure(track, true);
   }
@@ -420,6 +429,11 @@ void SrcState::unusable(const std::weak_ptr<SrcTrack>& weak, cfr::Error error) {
   post_error(error, others);
 }
 
+void SrcState::take_away(GstPad* pad) {
+  gst_pad_set_active(pad, FALSE);
+  if (GST_OBJECT_PARENT(pad) == GST_OBJECT(element())) gst_element_remove_pad(element(), pad);
+}
+
 void SrcState::remove(const TrackRef& track, bool with_eos) {
   GST_OBJECT_LOCK(element());
   auto chain = std::move(track->chain);
@@ -434,8 +448,7 @@ void SrcState::remove(const TrackRef& track, bool with_eos) {
   if (pad) {
     GST_INFO_OBJECT(element(), "track %s ended, pad %s goes", track->name.c_str(),
                     GST_OBJECT_NAME(pad.get()));
-    gst_pad_set_active(pad.get(), FALSE);
-    gst_element_remove_pad(element(), pad.get());
+    take_away(pad.get());
   }
   gst_element_set_locked_state(chain->bin(), TRUE);
   gst_element_set_state(chain->bin(), GST_STATE_NULL);
@@ -443,6 +456,7 @@ void SrcState::remove(const TrackRef& track, bool with_eos) {
 }
 
 // EOS asked for from outside, as gst-launch-1.0 -e does: what is downstream is to come to an end.
+// It may be stuck, in PAUSED say, which the caller need not know.
 void SrcState::end_all() {
   GST_OBJECT_LOCK(element());
   auto tracks = tracks_;
@@ -451,7 +465,7 @@ void SrcState::end_all() {
     GST_OBJECT_LOCK(element());
     auto chain = track->chain;
     GST_OBJECT_UNLOCK(element());
-    if (chain) chain->end();
+    if (chain) call_async([chain] { chain->end(); });
   }
 }
 
@@ -474,6 +488,13 @@ void SrcState::on_stopped() {
   next_audio_ = next_video_ = 0;
   GST_OBJECT_UNLOCK(element());
   for (auto& [id, track] : tracks) remove(track, false);
+  // Those of tracks that have just ended.
+  std::vector<cfr::gref<GstPad>> left;
+  GST_OBJECT_LOCK(element());
+  for (GList* item = element()->srcpads; item; item = item->next)
+    left.push_back(cfr::gref<GstPad>::ref(GST_PAD(item->data)));
+  GST_OBJECT_UNLOCK(element());
+  for (auto& pad : left) take_away(pad.get());
 }
 
 // --- properties ------------------------------------------------------------------------------

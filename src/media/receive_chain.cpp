@@ -256,8 +256,10 @@ Result<ReceiveChain::Output> ReceiveChain::configure(const GstCaps* downstream) 
   }
 
   std::lock_guard building(s.building);
-  // A decoder serves whatever takes raw media; a parser decides about its format but once.
-  if (s.inside.empty() || output != s.output || output == Output::encoded) {
+  // A decoder serves whatever takes raw media; a parser decides about its format but once. After an
+  // end both begin anew.
+  const bool ended = GST_PAD_IS_EOS(s.src);
+  if (s.inside.empty() || output != s.output || output == Output::encoded || ended) {
     s.clear();
     s.output = output;
     std::string problem;
@@ -584,7 +586,7 @@ GstEvent* ReceiveChain::State::on_output_event(GstEvent* event) {
   switch (GST_EVENT_TYPE(event)) {
     case GST_EVENT_STREAM_START: {
       g_autoptr(GstEvent) before = gst_pad_get_sticky_event(src, GST_EVENT_STREAM_START, 0);
-      GstEvent* own = before ? nullptr : own_stream_start(event);
+      GstEvent* own = before && !GST_PAD_IS_EOS(src) ? nullptr : own_stream_start(event);
       gst_event_unref(event);
       return own;
     }

@@ -361,7 +361,18 @@ void SendChain::State::report(GstCaps* rtp) {
                               "clock-base", "sprop-parameter-sets", "sprop-vps", "sprop-sps",
                               "sprop-pps", nullptr);
   GST_DEBUG_OBJECT(bin.get(), "will send %" GST_PTR_FORMAT, copy);
-  callbacks.on_caps(gref<GstCaps>::adopt(copy));
+  announce(gref<GstCaps>::adopt(copy));
+}
+
+void SendChain::State::announce(gref<GstCaps> caps) {
+  announced = caps;
+  callbacks.on_caps(std::move(caps));
+}
+
+// A seek back from the end: what comes is a new track, of the caps that upstream does not repeat.
+void SendChain::State::begin_after_end() {
+  if (!std::exchange(ended, false) || !announced) return;
+  announce(announced);
 }
 
 // Before the first packet, so that negotiation runs while the encoder starts.
@@ -401,7 +412,7 @@ void SendChain::State::follow_rtp() {
   // The chain lives as long as the callback: RtpInput is a member of it.
   auto input = std::make_shared<RtpInput>([this](gref<GstCaps> caps) {
     GST_DEBUG_OBJECT(bin.get(), "will send %" GST_PTR_FORMAT, caps.get());
-    callbacks.on_caps(std::move(caps));
+    announce(std::move(caps));
   });
   std::string known;
   {

@@ -42,7 +42,8 @@ struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
   // streaming thread
   bool built = false;
   gref<GstCaps> refused;
-  bool ended = false;  // EOS came; what comes next is a new track
+  bool ended = false;       // EOS came; what comes next is a new track
+  gref<GstCaps> announced;  // last
   SendShape shape;
   const Codec* codec = nullptr;
   bool reported = false;
@@ -67,6 +68,8 @@ struct SendChain::State : std::enable_shared_from_this<SendChain::State> {
   void release();
   GstElement* append(const char* factory);
   void report(GstCaps* rtp);
+  void announce(gref<GstCaps> caps);
+  void begin_after_end();
   void report_early(GstCaps* input);
   void follow_rtp();
   bool framed() const;

@@ -499,6 +499,44 @@ TEST(End, IsToldWhenDownstreamWantsNoMore) {
   EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
 }
 
+// What is linked after that is another's, and gets the track from there on.
+TEST(End, OfDownstreamIsNotThatOfWhatIsLinkedNext) {
+  for (const char* takes : {"video/x-raw", "video/x-h264"}) {
+    Rig rig(MediaKind::video, kPicture + "identity");
+    rig.receive(*codec_by_rtp_name("H264"), std::string("capsfilter caps=") + takes +
+                                                " ! fakesink sync=false async=false num-buffers=5");
+    rig.play();
+    ASSERT_TRUE(rig.wait_for_caps());
+    rig.connect();
+    ASSERT_TRUE(rig.wait([&] { return rig.output_eos > 0; }));
+    g_autoptr(GstPad) src = gst_element_get_static_pad(rig.receiver->bin(), "src");
+    g_autoptr(GstPad) before = gst_pad_get_peer(src);
+    gst_pad_unlink(src, before);
+    rig.receiver->unconfigure();
+    GstElement* next =
+        gst_parse_bin_from_description((std::string("capsfilter caps=") + takes +
+                                        " ! identity name=seen ! fakesink sync=false async=false")
+                                           .c_str(),
+                                       TRUE, nullptr);
+    gst_bin_add(GST_BIN(rig.pipeline.get()), next);
+    g_autoptr(GstElement) seen = gst_bin_get_by_name(GST_BIN(next), "seen");
+    std::atomic<int> buffers{0};
+    g_signal_connect(
+        seen, "handoff",
+        G_CALLBACK(+[](GstElement*, GstBuffer*, std::atomic<int>* buffers) { ++*buffers; }),
+        &buffers);
+    g_autoptr(GstPad) entry = gst_element_get_static_pad(next, "sink");
+    gst_element_sync_state_with_parent(next);
+    ASSERT_EQ(gst_pad_link(src, entry), GST_PAD_LINK_OK);
+    g_autoptr(GstCaps) accepted = gst_pad_query_caps(entry, nullptr);
+    ASSERT_TRUE(rig.receiver->configure(accepted));
+    EXPECT_TRUE(rig.wait([&] { return buffers > 5; })) << takes << " " << buffers;
+    EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
+    rig.receiver->disconnect();
+    gst_element_set_state(rig.pipeline.get(), GST_STATE_NULL);
+  }
+}
+
 TEST(End, OfATrackThatNeverBeganIsNoError) {
   Rig rig(MediaKind::video, kPicture + "identity");
   rig.receive(*codec_by_rtp_name("H264"));

@@ -507,6 +507,176 @@ TEST(Endings, eos_of_one_pad_ends_that_track_alone) {
   EXPECT_EQ(publisher.connection("s"), "connected");
 }
 
+constexpr char kFile[] =
+    "videotestsrc name=v ! video/x-raw,format=I420,width=64,height=64,framerate=30/1 ! identity "
+    "name=burn ! s.video_0 cfrealtimesink name=s ";
+
+// Media that is not live waits inside the sink, for its connection and in PAUSED.
+TEST(Endings, a_pad_whose_media_waits_is_released_at_once) {
+  Sfu sfu;
+  for (bool connected : {false, true}) {
+    if (!connected)
+      http("POST", sfu.base_url() + "/debug/faults",
+           R"({"operation":"sessions/new","delayMs":60000,"count":-1})");
+    Pipeline publisher(kFile);
+    auto sink = publisher.element("s");
+    g_autoptr(GstPad) pad = gst_element_get_static_pad(sink.get(), "video_0");
+    std::atomic<int> buffers{0};
+    gst_pad_add_probe(
+        pad, GST_PAD_PROBE_TYPE_BUFFER,
+        [](GstPad*, GstPadProbeInfo*, gpointer buffers) {
+          ++*static_cast<std::atomic<int>*>(buffers);
+          return GST_PAD_PROBE_OK;
+        },
+        &buffers, nullptr);
+    publisher.play();
+    EXPECT_TRUE(publisher.until([&] { return buffers > 0; }));
+    if (connected) {
+      publisher.live_session();
+      gst_element_set_state(publisher.get(), GST_STATE_PAUSED);
+    }
+    // Until no more can come, since the one before is held.
+    int before;
+    do {
+      before = buffers;
+      publisher.until([&] { return buffers > before; }, 200);
+    } while (buffers > before);
+    Stopwatch watch;
+    gst_element_release_request_pad(sink.get(), pad);
+    EXPECT_LT(watch.ms(), scaled(1000));
+    EXPECT_LT(publisher.stop(), scaled(1000));
+    http("DELETE", sfu.base_url() + "/debug/faults");
+  }
+}
+
+// As players loop a file.
+TEST(Endings, a_seek_back_from_the_end_publishes_anew) {
+  Sfu sfu;
+  Pipeline publisher(
+      "videotestsrc ! video/x-raw,format=I420,width=64,height=64,framerate=30/1 ! "
+      "cfrealtimesink name=s");
+  auto seek = [&] {
+    return gst_element_seek(publisher.get(), 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
+                            GST_SEEK_TYPE_SET, 0, GST_SEEK_TYPE_SET, 3 * GST_SECOND / 2);
+  };
+  gst_element_set_state(publisher.get(), GST_STATE_PAUSED);
+  EXPECT_TRUE(publisher.until([&] { return seek() == TRUE; }));
+  publisher.play();
+  for (unsigned run = 1; run <= 3; ++run) {
+    EXPECT_TRUE(publisher.until_eos(20000)) << "run " << run;
+    EXPECT_TRUE(publisher.until([&] { return publisher.tracks_live == run; })) << run;
+    publisher.eos = false;
+    EXPECT_TRUE(seek());
+  }
+  EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text;
+}
+
+// From the middle of a film: the seek comes before there is a connection, or even a session.
+TEST(Endings, a_seek_goes_to_the_source_though_nothing_is_connected) {
+  Sfu sfu;
+  http("POST", sfu.base_url() + "/debug/faults",
+       R"({"operation":"sessions/new","delayMs":60000,"count":-1})");
+  Pipeline publisher(kFile);
+  gst_element_set_state(publisher.get(), GST_STATE_PAUSED);
+  std::atomic<gint64> from{-1};
+  auto source = publisher.element("v");
+  g_autoptr(GstPad) pad = gst_element_get_static_pad(source.get(), "src");
+  gst_pad_add_probe(
+      pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
+      [](GstPad*, GstPadProbeInfo* info, gpointer from) {
+        GstEvent* event = GST_PAD_PROBE_INFO_EVENT(info);
+        const GstSegment* segment;
+        if (GST_EVENT_TYPE(event) != GST_EVENT_SEGMENT) return GST_PAD_PROBE_OK;
+        gst_event_parse_segment(event, &segment);
+        *static_cast<std::atomic<gint64>*>(from) = gint64(segment->start);
+        return GST_PAD_PROBE_OK;
+      },
+      &from, nullptr);
+  EXPECT_TRUE(publisher.until([&] { return from == 0; }));
+  g_autoptr(GstQuery) seeking = gst_query_new_seeking(GST_FORMAT_TIME);
+  EXPECT_TRUE(gst_element_query(publisher.get(), seeking));
+  EXPECT_TRUE(gst_element_seek_simple(publisher.get(), GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
+                                      60 * GST_SECOND));
+  EXPECT_TRUE(publisher.until([&] { return from == gint64(60 * GST_SECOND); })) << from;
+  gint64 position = -1;
+  EXPECT_TRUE(gst_element_query_position(publisher.get(), GST_FORMAT_TIME, &position));
+  EXPECT_GE(position, gint64(60 * GST_SECOND));
+}
+
+TEST(Endings, eos_in_paused_is_taken_at_once) {
+  Sfu sfu;
+  Pipeline publisher(kTone);
+  publisher.play();
+  Pipeline player("cfrealtimesrc name=r session-id=" + publisher.live_session() +
+                  " ! audio/x-raw ! fakesink name=out sync=true");
+  Buffers buffers(player, "out");
+  player.play();
+  ASSERT_TRUE(player.until([&] { return buffers.count() > 10; }));
+  gst_element_set_state(player.get(), GST_STATE_PAUSED);
+  // What comes now waits in the sink.
+  unsigned before;
+  do {
+    before = buffers.count();
+    player.until([&] { return buffers.count() > before; }, 200);
+  } while (buffers.count() > before);
+  Stopwatch watch;
+  gst_element_send_event(player.get(), gst_event_new_eos());
+  EXPECT_LT(watch.ms(), scaled(500));
+  player.play();
+  EXPECT_TRUE(player.until_eos());
+}
+
+// An application that takes its time over the first pad, and ends the pipeline there.
+TEST(Endings, stopping_while_pads_are_added_leaves_none) {
+  count_criticals();
+  unsigned before = criticals;
+  Sfu sfu;
+  Pipeline publisher(std::string(kTone) + "audiotestsrc is-live=true ! s.audio_1");
+  publisher.play();
+  std::string session = publisher.live_session("s", 2);
+  Pipeline player("cfrealtimesrc name=r session-id=" + session);
+  auto source = player.element("r");
+  struct Seen {
+    GstElement* pipeline;
+    std::atomic<int> pads{0};
+  } seen{player.get()};
+  gulong handler =
+      g_signal_connect(source.get(), "pad-added", G_CALLBACK(+[](GstElement*, GstPad*, Seen* seen) {
+                         ++seen->pads;
+                         gst_element_set_state(seen->pipeline, GST_STATE_NULL);
+                       }),
+                       &seen);
+  player.play();
+  ASSERT_TRUE(player.until([&] { return seen.pads > 0; }, 20000));
+  EXPECT_TRUE(player.until([&] { return source.get()->numsrcpads == 0; }));
+  g_signal_handler_disconnect(source.get(), handler);
+  player.play();
+  EXPECT_TRUE(player.until([&] { return source.get()->numsrcpads == 2; }, 20000));
+  EXPECT_EQ(criticals, before);
+}
+
+// In a handler of the element, on its own thread.
+TEST(Endings, another_run_begins_where_one_is_ended) {
+  Sfu sfu;
+  Pipeline publisher(kTone);
+  struct Seen {
+    GstElement* pipeline;
+    std::atomic<int> sessions{0};
+  } seen{publisher.get()};
+  g_signal_connect(publisher.element("s").get(), "session-created",
+                   G_CALLBACK(+[](GstElement*, const char*, Seen* seen) {
+                     if (++seen->sessions > 3) return;
+                     gst_element_set_state(seen->pipeline, GST_STATE_NULL);
+                     gst_element_set_state(seen->pipeline, GST_STATE_PLAYING);
+                   }),
+                   &seen);
+  publisher.play();
+  EXPECT_TRUE(publisher.until([&] { return publisher.tracks_live > 0; }, 20000));
+  EXPECT_EQ(seen.sessions, 4);
+  EXPECT_TRUE(publisher.errors.empty()) << publisher.errors[0].text;
+  EXPECT_LT(publisher.stop(), scaled(1000));
+}
+
 TEST(Endings, two_hundred_connected_runs_leave_nothing) {
   Sfu sfu;
   auto cycle = [] {

@@ -106,8 +106,10 @@ TEST_P(TurnWay, carries_media) {
       std::string("turn-key-id=key ice-transport-policy=") + (way.relay_only ? "relay" : "all");
   Stream stream(sfu, options);
   ASSERT_TRUE(stream.start(60000));
-  for (auto [pipeline, name] :
+  for (const auto& [element, called] :
        {std::pair(&stream.publisher, "s"), std::pair(&stream.player, "r")}) {
+    Pipeline* pipeline = element;
+    const char* name = called;
     EXPECT_TRUE(pipeline->until([&] { return !pair_of(*pipeline, name).local_type.empty(); }));
     Pair pair = pair_of(*pipeline, name);
     EXPECT_EQ(pair.local_type, "relay") << name;
