@@ -9,7 +9,12 @@ namespace cfr::sfu {
 
 namespace {
 
-constexpr std::size_t kMaxSdpBytes = 512 * 1024, kMaxSections = 256, kMaxLines = 20000, kMaxRids = 6;
+constexpr std::size_t kMaxSdpBytes = 512 * 1024, kMaxSections = 256, kMaxLines = 20000,
+                      kMaxRids = 6;
+// What is kept of one section. The rest is left out: it would be copied for every section and
+// codec.
+constexpr std::size_t kMaxFormats = 128, kMaxFmtpBytes = 4096, kMaxFeedback = 16,
+                      kMaxExtensions = 64, kMaxUriBytes = 256;
 
 constexpr char kMid[] = "urn:ietf:params:rtp-hdrext:sdes:mid";
 constexpr char kRid[] = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id";
@@ -126,7 +131,8 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
     auto parts = words(value);
     if (parts.empty() || parts[0] != "BUNDLE" || draft.has_bundle) return;
     draft.has_bundle = true;
-    draft.bundle.assign(parts.begin() + 1, parts.end());
+    auto end = parts.begin() + std::ptrdiff_t(std::min(parts.size(), 1 + kMaxSections));
+    draft.bundle.assign(parts.begin() + 1, end);
   } else if (name == "extmap-allow-mixed") {
     draft.allow_mixed = true;
   } else if (name == "sendrecv" || name == "sendonly" || name == "recvonly" || name == "inactive") {
@@ -152,7 +158,7 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
   } else if (name == "fmtp") {
     auto space = value.find(' ');
     auto payload = number(value.substr(0, space), 0, 127);
-    if (payload && space != std::string_view::npos)
+    if (payload && space != std::string_view::npos && value.size() <= kMaxFmtpBytes)
       draft.fmtp[int(*payload)] = value.substr(space + 1);
   } else if (name == "rtcp-fb") {
     auto space = value.find(' ');
@@ -162,12 +168,15 @@ void read_attribute(Draft& draft, std::string_view name, std::string_view value)
     std::string what;
     for (const std::string& word : words(value.substr(space)))
       what += (what.empty() ? "" : " ") + word;
-    if (payload) draft.feedback[int(*payload)].push_back(what);
+    if (!payload) return;
+    auto& known = draft.feedback[int(*payload)];
+    if (known.size() < kMaxFeedback) known.push_back(what);
   } else if (name == "extmap") {  // 3/sendonly urn:... attributes
     auto parts = words(value);
     if (parts.size() < 2) return;
     auto id = number(parts[0].substr(0, parts[0].find('/')), 1, 14);
-    if (id) section.extensions.emplace(parts[1], int(*id));
+    if (id && parts[1].size() <= kMaxUriBytes && section.extensions.size() < kMaxExtensions)
+      section.extensions.emplace(parts[1], int(*id));
   } else if (name == "ssrc") {
     auto parts = words(value);
     auto ssrc = parts.empty() ? std::nullopt : number(parts[0], 1, 0xffffffffL);
@@ -219,7 +228,10 @@ void finish(Draft& draft) {
     bool known = false;
     for (const KnownCodec& candidate : kCodecs)
       known = known || (same_codec(codec.name, candidate.name) && section.kind == candidate.kind);
-    if (!known) continue;
+    bool repeated = std::any_of(section.codecs.begin(), section.codecs.end(), [&](auto& other) {
+      return other.payload_type == codec.payload_type;
+    });
+    if (!known || repeated) continue;
     codec.fmtp = draft.fmtp[codec.payload_type];
     if (auto rtx = draft.rtx.find(codec.payload_type); rtx != draft.rtx.end())
       codec.rtx_payload_type = rtx->second;
@@ -333,7 +345,10 @@ Result<ClientDescription> read_description(std::string_view text) {
       if (!is_token(parts[0], 32)) return bad("Unable to parse SDP: bad kind of media");
       draft.section.kind = parts[0];
       draft.section.protocol = parts[2];
-      draft.section.formats.assign(parts.begin() + 3, parts.end());
+      auto& formats = draft.section.formats;
+      for (std::size_t i = 3; i < parts.size() && formats.size() < kMaxFormats; ++i)
+        if (std::find(formats.begin(), formats.end(), parts[i]) == formats.end())
+          formats.push_back(parts[i]);
       drafts.push_back(std::move(draft));
     } else if (line[0] == 'a') {
       auto colon = value.find(':');
@@ -355,7 +370,8 @@ Result<ClientDescription> read_description(std::string_view text) {
     if (seen[section.mid]++) return bad("SDP contains a mid twice");
     if (!draft.has_direction && session.has_direction)
       section.direction = session.section.direction;
-    for (const auto& extension : session.section.extensions) section.extensions.insert(extension);
+    for (const auto& extension : session.section.extensions)
+      if (section.extensions.size() < kMaxExtensions) section.extensions.insert(extension);
     section.bundled = std::find(session.bundle.begin(), session.bundle.end(), section.mid) !=
                       session.bundle.end();
     finish(draft);

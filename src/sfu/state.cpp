@@ -669,8 +669,11 @@ void SfuState::on_tick(int64_t now_us) {
 }
 
 void SfuState::kill(Session& session) {
-  session.dead = true;
-  session.connected = false;
+  // Of the dead only the name is kept, to say that they are gone.
+  Session dead;
+  dead.id = session.id;
+  dead.dead = true;
+  session = std::move(dead);
   forwarder_.remove_session(session.id);
   hooks_.close_transport(session.id);
   graveyard_.push_back(session.id);

@@ -275,6 +275,44 @@ TEST(SfuSdpReading, ManySectionsSsrcsAndRidsAreBounded) {
   EXPECT_NE(problem(many).find("too many"), std::string::npos);
 }
 
+TEST(SfuSdpReading, FormatsAreReadOnceAndBounded) {
+  std::string head = fixture("pion-publish.sdp");
+  head = head.substr(0, head.find("m="));
+  const std::string transport =
+      "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 AA:BB\r\n";
+  std::string zeros, line = "m=audio 9 UDP/TLS/RTP/SAVPF";
+  for (int i = 0; i < 1000; ++i) line += " 0";
+  for (int i = 0; i < 200; ++i) line += " " + (zeros += "0");  // the same number once more
+  std::string text = head + line + "\r\n" + transport + "a=fmtp:0 " + std::string(20000, 'x') +
+                     "\r\na=rtcp-fb:* nack\r\n";
+  for (int i = 0; i < 16000; ++i) text += "a=rtcp-fb:* x\r\n";
+  ClientDescription offer = read(text);
+  ASSERT_EQ(offer.sections.size(), 1u);
+  EXPECT_LE(offer.sections[0].formats.size(), 128u);
+  EXPECT_EQ(names(offer.sections[0]), "0:PCMU");
+  EXPECT_LE(offer.sections[0].codecs.at(0).fmtp.size(), 4096u);
+  EXPECT_TRUE(offer.sections[0].codecs.at(0).nack);
+}
+
+TEST(SfuSdpReading, ExtensionsAreBounded) {
+  std::string text = fixture("pion-publish.sdp");
+  text = text.substr(0, text.find("m="));
+  for (int i = 0; i < 15000; ++i) text += "a=extmap:1 urn:x-" + std::to_string(i) + "\r\n";
+  text += "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 AA:BB\r\n";
+  for (int i = 0; i < 256; ++i) {
+    text += "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:x" + std::to_string(i) + "\r\n";
+    for (int j = 0; j < 10; ++j) text += "a=extmap:2 urn:own-" + std::to_string(j) + "\r\n";
+  }
+  text += "a=extmap:3 urn:" + std::string(1000, 'x') + "\r\n";
+  ClientDescription offer = read(text);
+  ASSERT_EQ(offer.sections.size(), 256u);
+  for (const ClientSection& section : offer.sections) {
+    EXPECT_LE(section.extensions.size(), 64u);
+    EXPECT_TRUE(section.extensions.count("urn:own-9"));
+    for (const auto& [uri, id] : section.extensions) EXPECT_LE(uri.size(), 256u);
+  }
+}
+
 // --- writing ---------------------------------------------------------------------------------
 
 LocalTransport local() {

@@ -341,6 +341,8 @@ TEST(SfuSessions, WhoseClientClosedTheConnectionAreGoneAtOnce) {
   world.state->on_closed(publisher, world.now);
   expect_error(world.call("GET", "/sessions/" + publisher), 410, "session_error");
   EXPECT_EQ(world.pull(player, {{publisher, "v"}}).tracks[0].error.code, "not_found_track_error");
+  for (const auto& session : world.state->sessions())
+    EXPECT_EQ(session.pushes, 0u) << "what it had is kept";
 }
 
 TEST(SfuSessions, AreForgottenByARestart) {
