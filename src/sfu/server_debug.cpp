@@ -2,6 +2,7 @@
 #include <json-glib/json-glib.h>
 
 #include "sfu/server_inside.h"
+#include "wire/json_syntax.h"
 
 namespace cfr::sfu {
 
@@ -45,7 +46,6 @@ static std::string take(JsonBuilder* builder) {
   return text;
 }
 
-// A body as JSON if it is JSON, else as text; left out if there was none.
 // TURN passwords that the API has given out stay out of the record.
 static void redact(JsonNode* node) {
   if (JSON_NODE_HOLDS_ARRAY(node)) {
@@ -60,18 +60,26 @@ static void redact(JsonNode* node) {
   }
 }
 
+// What a client wrote may be no UTF-8.
+static void add_text(JsonBuilder* builder, const std::string& text) {
+  g_autofree char* valid = g_utf8_make_valid(text.data(), gssize(text.size()));
+  json_builder_add_string_value(builder, valid);
+}
+
+// A body as JSON if it is JSON, and none that would be too much for the parser, else as text; left
+// out if there was none.
 static void add_body(JsonBuilder* builder, const char* name, const std::string& body) {
   if (body.empty()) return;
   json_builder_set_member_name(builder, name);
   g_autoptr(JsonParser) parser = json_parser_new();
-  if (json_parser_load_from_data(parser, body.data(), gssize(body.size()), nullptr) &&
+  if (json::check_syntax(body).empty() &&
+      json_parser_load_from_data(parser, body.data(), gssize(body.size()), nullptr) &&
       json_parser_get_root(parser)) {
     JsonNode* root = json_parser_steal_root(parser);
     redact(root);
     json_builder_add_value(builder, root);
   } else {
-    g_autofree char* text = g_utf8_make_valid(body.data(), gssize(body.size()));
-    json_builder_add_string_value(builder, text);
+    add_text(builder, body);
   }
 }
 
@@ -85,9 +93,9 @@ std::string SfuServer::Impl::requests() const {
     json_builder_set_member_name(builder, "time");
     json_builder_add_double_value(builder, double(record.wall_us) / 1e6);
     json_builder_set_member_name(builder, "method");
-    json_builder_add_string_value(builder, record.method.c_str());
+    add_text(builder, record.method);
     json_builder_set_member_name(builder, "path");
-    json_builder_add_string_value(builder, record.path.c_str());
+    add_text(builder, record.path);
     json_builder_set_member_name(builder, "status");
     json_builder_add_int_value(builder, record.status);
     json_builder_set_member_name(builder, "ms");
@@ -124,7 +132,7 @@ std::string SfuServer::Impl::stats() const {
   // Calls that were acted upon, and whose replies a fault holds back.
   json_builder_set_member_name(builder, "held");
   json_builder_begin_array(builder);
-  for (const Late& each : late) json_builder_add_string_value(builder, each.call->path.c_str());
+  for (const Late& each : late) add_text(builder, each.call->path);
   json_builder_end_array(builder);
   json_builder_set_member_name(builder, "sessions");
   json_builder_begin_array(builder);

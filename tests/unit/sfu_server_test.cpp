@@ -186,13 +186,14 @@ TEST_F(SfuServerTest, RemembersWhatWasCalled) {
   std::string session = new_session();
   http("POST", app("/sessions/" + session + "/tracks/new"), R"({"tracks":[]})");
   http("POST", app("/sessions/" + session + "/tracks/new"), "no \x01 JSON \xff");
+  http("POST", api_ + "/%ff", std::string(1 << 20, '['));  // no UTF-8, and no end of depth
   Reply log = http("GET", base_ + "/debug/requests");
   g_autoptr(JsonParser) parser = json_parser_new();
   ASSERT_TRUE(json_parser_load_from_data(parser, log.body.data(), gssize(log.body.size()), nullptr))
       << log.body;
   JsonArray* requests =
       json_object_get_array_member(json_node_get_object(json_parser_get_root(parser)), "requests");
-  ASSERT_EQ(json_array_get_length(requests), 3u);
+  ASSERT_EQ(json_array_get_length(requests), 4u);
   JsonObject* second = json_array_get_object_element(requests, 1);
   EXPECT_STREQ(json_object_get_string_member(second, "method"), "POST");
   EXPECT_EQ(json_object_get_int_member(second, "status"), 406);
@@ -202,6 +203,9 @@ TEST_F(SfuServerTest, RemembersWhatWasCalled) {
       "invalid_params");
   EXPECT_TRUE(json_object_has_member(second, "ms"));
   EXPECT_TRUE(json_object_has_member(second, "time"));
+  JsonObject* last = json_array_get_object_element(requests, 3);
+  EXPECT_STREQ(json_object_get_string_member(last, "path"), "/v1/\ufffd");
+  EXPECT_EQ(std::string_view(json_object_get_string_member(last, "request")).size(), 1u << 20);
 }
 
 TEST_F(SfuServerTest, RefusesAHugeBodyWithoutKeepingIt) {
