@@ -2,7 +2,9 @@
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <gst/gst.h>
+#include <sys/resource.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "sfu/server.h"
@@ -12,6 +14,15 @@ namespace {
 gboolean quit(gpointer loop) {
   g_main_loop_quit(static_cast<GMainLoop*>(loop));
   return G_SOURCE_REMOVE;
+}
+
+// Each session and each call takes descriptors, and 1024 of them, a usual limit, are soon gone.
+void raise_descriptor_limit() {
+  constexpr rlim_t kEnough = 65536;
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kEnough) return;
+  limit.rlim_cur = std::min(limit.rlim_max, kEnough);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 std::string from_environment(const char* name) {
@@ -64,7 +75,8 @@ int main(int argc, char** argv) {
       g_option_context_new("- a Realtime SFU on this machine, for development");
   g_option_context_set_summary(
       options,
-      "Speaks the HTTPS API of the Cloudflare Realtime SFU (as plain HTTP, under /v1) and forwards\n"
+      "Speaks the HTTPS API of the Cloudflare Realtime SFU (as plain HTTP, under /v1) and "
+      "forwards\n"
       "real media, so that cfrealtimesink, cfrealtimesrc and browser applications can be tried\n"
       "without an account. Prints the API's URL, then a line for each request on stderr.\n"
       "GET /debug/requests and GET /debug/stats tell what happens, as JSON.\n"
@@ -99,6 +111,7 @@ int main(int argc, char** argv) {
   settings.turn_secret = turn_secret ? turn_secret : from_environment("CFREALTIME_TURN_SECRET");
   settings.log = !quiet;
 
+  raise_descriptor_limit();
   g_autoptr(GMainLoop) loop = g_main_loop_new(nullptr, FALSE);
   g_unix_signal_add(SIGINT, quit, loop);
   g_unix_signal_add(SIGTERM, quit, loop);

@@ -3,6 +3,8 @@
 #include <glib-unix.h>
 #include <gst/gst.h>
 #include <poll.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "sfu/server_inside.h"
 
@@ -14,7 +16,30 @@ constexpr unsigned kTickMs = 20;
 constexpr unsigned kStateTicks = 5;  // of kTickMs: how often deadlines of sessions are looked at
 constexpr std::size_t kMaxRequests = 1000, kMaxRequestBytes = 32 << 20;  // that are remembered
 constexpr std::size_t kMaxBody = 1 << 20;
-constexpr char kTooBig[] = "cfr-too-big";
+constexpr char kTooBig[] = "cfr-too-big", kDeadline[] = "cfr-deadline";
+// The last descriptors: none of these stays with a connection; sessions leave some for connections.
+constexpr int kSpareDescriptors = 64, kSpareForSessions = 96;
+
+bool is_spare(int descriptor, int spare) {
+  rlimit limit;
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 && rlim_t(descriptor + spare) >= limit.rlim_cur;
+}
+
+// Whether the next session's would be one of these: it gets the lowest that is free.
+bool no_room_for_session(SoupServerMessage* message) {
+  GSocket* socket = soup_server_message_get_socket(message);
+  int next = socket ? dup(g_socket_get_fd(socket)) : -1;
+  if (next < 0) return true;
+  close(next);
+  return is_spare(next, kSpareForSessions);
+}
+
+// An idle connection could be kept for ever. libsoup before 3.3.0 even leaks it, descriptor and
+// all, when the client closes it.
+void close_after_reply(SoupServerMessage* message) {
+  soup_message_headers_replace(soup_server_message_get_response_headers(message), "Connection",
+                               "close");
+}
 
 // Fit for a line of the log.
 std::string printable(std::string text) {
@@ -63,12 +88,11 @@ Result<Done> SfuServer::Impl::start() {
   state = std::make_unique<SfuState>(settings.sfu, *this, *forwarder, g_random_int());
   g_main_context_push_thread_default(context);
   soup = gref<SoupServer>::adopt(soup_server_new("server-header", "cfrealtime-sfu ", nullptr));
-  soup_server_add_early_handler(
-      soup.get(), nullptr,
-      [](SoupServer*, SoupServerMessage* message, const char*, GHashTable*, gpointer self) {
-        static_cast<Impl*>(self)->prepare(message);
-      },
-      this, nullptr);
+  g_signal_connect(soup.get(), "request-started",
+                   G_CALLBACK(+[](SoupServer*, SoupServerMessage* message, gpointer self) {
+                     static_cast<Impl*>(self)->prepare(message);
+                   }),
+                   this);
   soup_server_add_handler(
       soup.get(), nullptr,
       [](SoupServer*, SoupServerMessage* message, const char* path, GHashTable*, gpointer self) {
@@ -135,18 +159,44 @@ void SfuServer::Impl::answer(SoupServerMessage* message, int status, const std::
                                      body.size());
 }
 
-// Bodies are small; what is more is not kept.
+// When a connection has been accepted, before a byte of its request is read.
 void SfuServer::Impl::prepare(SoupServerMessage* message) {
-  // libsoup before 3.3.0 leaks an idle connection, descriptor and all, when the client closes it.
-  if (!soup_check_version(3, 3, 0))
-    soup_message_headers_replace(soup_server_message_get_response_headers(message), "Connection",
-                                 "close");
+  // With no descriptor left libsoup would fail to accept, and then never listen again.
+  GSocket* socket = soup_server_message_get_socket(message);
+  if (socket && is_spare(g_socket_get_fd(socket), kSpareDescriptors)) {
+    g_socket_close(socket, nullptr);
+    return;
+  }
+  close_after_reply(message);
+  // Bodies are small; what is more is not kept.
   g_signal_connect(message, "got-chunk",
                    G_CALLBACK(+[](SoupServerMessage* message, GBytes*, gpointer) {
                      SoupMessageBody* body = soup_server_message_get_request_body(message);
                      if (body->length <= goffset(kMaxBody)) return;
                      g_object_set_data(G_OBJECT(message), kTooBig, message);
                      soup_message_body_set_accumulate(body, FALSE);
+                   }),
+                   nullptr);
+  // Only the request has to come in time; the reply may wait for much.
+  GSource* deadline = g_timeout_source_new(settings.request_wait_ms);
+  g_source_set_callback(
+      deadline,
+      [](gpointer data) -> gboolean {
+        auto* message = static_cast<SoupServerMessage*>(data);
+        if (GSocket* socket = soup_server_message_get_socket(message))
+          g_socket_shutdown(socket, TRUE, TRUE, nullptr);
+        return G_SOURCE_REMOVE;
+      },
+      message, nullptr);
+  g_source_attach(deadline, context);
+  g_object_set_data_full(G_OBJECT(message), kDeadline, deadline, [](gpointer data) {
+    auto* source = static_cast<GSource*>(data);
+    g_source_destroy(source);
+    g_source_unref(source);
+  });
+  g_signal_connect(message, "got-body", G_CALLBACK(+[](SoupServerMessage* message, gpointer) {
+                     g_object_set_data(G_OBJECT(message), kDeadline, nullptr);
+                     close_after_reply(message);  // "100 Continue" has cleared the headers
                    }),
                    nullptr);
 }
@@ -209,6 +259,10 @@ void SfuServer::Impl::handle(SoupServerMessage* message, const char* raw_path) {
     ApiReply reply = turn(message, method, path.substr(9), body);
     return conclude(std::move(call), reply);
   }
+
+  if (operation == "sessions/new" && no_room_for_session(message))
+    return conclude(std::move(call), error(503, "temporarily_unavailable_error",
+                                           "No descriptors are left for a session"));
 
   ApiRequest api{method, path.substr(3), body, bearer(message)};
   RequestId id = call->id;

@@ -21,6 +21,7 @@ struct ServerSettings {
   std::string stream_token;           // for /streams; "" = none asked
   std::string turn_url;               // told by generate-ice-servers; "" = STUN only
   std::string turn_secret;            // coturn's static-auth-secret
+  unsigned request_wait_ms = 15000;   // in which a request has to have come, body and all
   bool log = true;                    // one line a request on stderr
 };
 

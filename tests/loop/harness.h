@@ -54,6 +54,7 @@ class Sfu {
   const std::string& api_url() const { return api_url_; }  // http://127.0.0.1:PORT/v1
   std::string base_url() const;                            // http://127.0.0.1:PORT
   unsigned port() const { return port_; }
+  GPid pid() const { return pid_; }
   std::string requests() const { return http("GET", base_url() + "/debug/requests").body; }
   std::string stats() const { return http("GET", base_url() + "/debug/stats").body; }
   // How many requests so far have this text in their log line, e.g. "tracks/close"; or since the

@@ -1,5 +1,9 @@
 // Publishing and playing through the local SFU: what comes out is what went in.
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -455,6 +459,40 @@ TEST(PublishPlay, plays_several_publishers_over_one_connection) {
   EXPECT_TRUE(player.until([&] { return x.count() > 20 && y.count() > 20; }, 15000))
       << x.count() << " and " << y.count();
   EXPECT_EQ(sfu.count("/sessions/new"), 3u);
+}
+
+// It would never accept again if it once ran out of descriptors.
+TEST(LocalSfu, outlives_more_connections_than_it_has_descriptors) {
+  Sfu sfu;
+  const rlimit few{128, 128};
+  ASSERT_EQ(prlimit(sfu.pid(), RLIMIT_NOFILE, &few, nullptr), 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(uint16_t(sfu.port()));
+  inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+  const std::string stats = sfu.base_url() + "/debug/stats";
+  std::vector<int> connections;
+  const timeval patience{5, 0};
+  for (int i = 0; i < 200; ++i) {
+    connections.push_back(socket(AF_INET, SOCK_STREAM, 0));
+    setsockopt(connections.back(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    ASSERT_EQ(connect(connections.back(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0)
+        << "after " << i;
+    if (i % 5 == 0) http("GET", stats);  // those before it have been accepted
+  }
+  // What is refused is closed at once; the rest says nothing, and stays.
+  char byte;
+  EXPECT_TRUE(wait_until([&] { return recv(connections.back(), &byte, 1, MSG_DONTWAIT) == 0; }));
+  EXPECT_EQ(recv(connections.front(), &byte, 1, MSG_DONTWAIT), -1);
+  for (int connection : connections) close(connection);
+  EXPECT_TRUE(wait_until([&] { return http("GET", stats).status == 200; }));
+  // Sessions leave it some, too.
+  int sessions = 0, status = 201;
+  for (; status == 201 && sessions < 128; ++sessions)
+    status = http("POST", sfu.api_url() + "/apps/demo/sessions/new").status;
+  EXPECT_EQ(status, 503);
+  EXPECT_GT(sessions, 1);
+  EXPECT_EQ(http("GET", stats).status, 200);
 }
 
 }  // namespace
