@@ -12,7 +12,7 @@ constexpr int kNack = 1, kTwcc = 15, kPli = 1, kFir = 4;
 // Bounds of one message: it has to fit into a packet whatever the times are.
 constexpr std::size_t kMaxSymbols = 400;
 constexpr std::size_t kMaxNacks = 1024;
-constexpr std::size_t kMaxStatuses = 8192;
+constexpr std::size_t kMaxStatuses = 8192;              // in one compound
 constexpr int64_t kTickUs = 250, kReferenceUs = 64000;  // of transport-cc
 constexpr int64_t kNtpEpochS = 2208988800;              // 1900 to 1970
 
@@ -65,12 +65,12 @@ RtcpContent::Nack read_nack(Bytes packet) {
   return nack;
 }
 
-// `packet` is one whole RTCP packet.
-RtcpContent::TransportFeedback read_transport_feedback(Bytes packet) {
+// `packet` is one whole RTCP packet. No more than `room` statuses are read.
+RtcpContent::TransportFeedback read_transport_feedback(Bytes packet, std::size_t room) {
   RtcpContent::TransportFeedback feedback;
   if (packet.size() < 20) return feedback;
   uint16_t base = read16(&packet[12]);
-  std::size_t count = std::min<std::size_t>(read16(&packet[14]), kMaxStatuses);
+  std::size_t count = std::min<std::size_t>(read16(&packet[14]), room);
   int64_t time = int64_t(read24(&packet[16])) * kReferenceUs;
   feedback.count = packet[19];
   std::vector<uint8_t> symbols;
@@ -106,6 +106,7 @@ RtcpContent::TransportFeedback read_transport_feedback(Bytes packet) {
 
 RtcpContent RtcpContent::parse(Bytes data) {
   RtcpContent content;
+  std::size_t room = kMaxStatuses;
   while (data.size() >= 4 && data[0] >> 6 == 2) {
     std::size_t length = (std::size_t(read16(&data[2])) + 1) * 4;
     if (length > data.size()) break;
@@ -134,8 +135,10 @@ RtcpContent RtcpContent::parse(Bytes data) {
         break;
       case kTransportFeedback:
         if (packet.size() < 12) break;
-        if (count == kTwcc)
-          content.transport_feedback.push_back(read_transport_feedback(packet));
+        if (count == kTwcc) {
+          content.transport_feedback.push_back(read_transport_feedback(packet, room));
+          room -= content.transport_feedback.back().arrivals.size();
+        }
         if (count == kNack) content.nacks.push_back(read_nack(packet));
         break;
       case kPayloadFeedback:

@@ -230,6 +230,23 @@ TEST(TransportFeedback, LossIsToldDuplicatesAreNot) {
   EXPECT_FALSE(feedback.append(out, 1, 2));
 }
 
+// A run of 8191 takes two bytes.
+TEST(TransportFeedback, OfACompoundIsBounded) {
+  Buffer message(24), compound;
+  message[0] = 0x80 | 15;
+  message[1] = 205;
+  write16(&message[2], 5);
+  write16(&message[14], 8191);  // statuses
+  write16(&message[20], 8191);  // all of them: not received
+  for (int i = 0; i < 2000; ++i) compound.insert(compound.end(), message.begin(), message.end());
+  RtcpContent content = RtcpContent::parse(compound);
+  ASSERT_EQ(content.transport_feedback.size(), 2000u);
+  EXPECT_EQ(content.transport_feedback[0].arrivals.size(), 8191u);
+  std::size_t statuses = 0;
+  for (const auto& feedback : content.transport_feedback) statuses += feedback.arrivals.size();
+  EXPECT_LE(statuses, 8192u);
+}
+
 TEST(TransportFeedback, AnyNumbersAndTimesEnd) {
   std::mt19937_64 random(5);
   TransportFeedback feedback;
