@@ -13,6 +13,7 @@
 #include <deque>
 #include <mutex>
 #include <optional>
+#include <unordered_set>
 #include <vector>
 
 #include "util/dtls_end.h"
@@ -23,7 +24,8 @@ namespace cfr::sfu {
 namespace {
 
 constexpr std::size_t kMaxHeld = 64;  // DTLS messages that wait for ICE
-constexpr std::size_t kRandom = 32;   // bytes of a ClientHello's random
+constexpr std::size_t kMaxSsrcs = 512;
+constexpr std::size_t kRandom = 32;  // bytes of a ClientHello's random
 constexpr int kReceiveBuffer = 2 << 20, kSendBuffer = 1 << 20;
 constexpr int64_t kHeardInterval = 250 * 1000;
 constexpr int64_t kReplaceWait = 5000 * 1000;  // for ICE and DTLS to begin anew
@@ -123,6 +125,21 @@ const uint8_t* hello_random(const uint8_t* data, std::size_t size) {
   return message + kHandshake + kVersion;
 }
 
+// By which srtpdec knows the stream of a packet; null for what it could not decrypt.
+std::optional<uint32_t> ssrc_of(Bytes packet) {
+  if (packet.size() < 12 || packet[0] >> 6 != 2) return std::nullopt;
+  const int type = packet[1] & 0x7f;
+  if (type >= 64 && type <= 80) {  // RTCP, encrypted from the ninth byte on
+    if (packet[1] < 200 || packet[1] > 206 || packet[1] == 202) return std::nullopt;
+    return read32(&packet[4]);
+  }
+  std::size_t header = 12 + (packet[0] & 0x0f) * 4;
+  const bool extended = packet[0] & 0x10;
+  if (extended && header + 4 <= packet.size()) header += read16(&packet[header + 2]) * 4;
+  if (header + (extended ? 4 : 0) > packet.size()) return std::nullopt;
+  return read32(&packet[8]);
+}
+
 void drop_source(GSource*& source) {
   if (!source) return;
   g_source_destroy(source);
@@ -157,6 +174,7 @@ struct Transport::State : std::enable_shared_from_this<Transport::State> {
   gref<GstElement> bin, encoder, decoder;
   gref<GstPad> from_network, to_network;  // at the DTLS elements
   gref<GstPad> rtp_in, rtcp_in, rtp_out, rtcp_out;
+  std::unordered_set<uint32_t> ssrcs;  // that the decoder has been shown
 
   std::mutex mutex;  // guards the next two
   bool pair_selected = false;
@@ -169,6 +187,7 @@ struct Transport::State : std::enable_shared_from_this<Transport::State> {
   void close();
 
   void received(const uint8_t* data, std::size_t size);
+  bool admits(Bytes packet);
   void renew_dtls();
   void look_at_sender();
   void follow_client();
@@ -321,6 +340,7 @@ std::string Transport::State::open_dtls(bool client) {
   std::string id = "cfr-sfu-" + std::to_string(serial++);
   GstElement* dec = gst_element_factory_make("dtlssrtpdec", nullptr);
   GstElement* enc = gst_element_factory_make("dtlssrtpenc", nullptr);
+  ssrcs.clear();
   bin = gref<GstElement>::sink(gst_bin_new(nullptr));
   if (dec) gst_bin_add(GST_BIN(bin.get()), dec);
   if (enc) gst_bin_add(GST_BIN(bin.get()), enc);
@@ -412,9 +432,17 @@ void Transport::State::received(const uint8_t* data, std::size_t size) {
     check_dtls();
     if (!verified) return;
   }
+  if (!dtls && !admits({data, size})) return;
   // What the elements make of garbage concerns that packet alone.
   gst_pad_push(from_network.get(), gst_buffer_new_memdup(data, size));
   if (dtls) check_dtls();
+}
+
+// The decoder makes a stream for each SSRC, before it knows whether the client has sent the packet,
+// and keeps it.
+bool Transport::State::admits(Bytes packet) {
+  auto ssrc = ssrc_of(packet);
+  return ssrc && (ssrcs.count(*ssrc) || (ssrcs.size() < kMaxSsrcs && ssrcs.insert(*ssrc).second));
 }
 
 // RFC 6347, section 4.2.8: a client may begin anew, without ending what was. ICE has checked where

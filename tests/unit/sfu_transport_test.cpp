@@ -73,6 +73,7 @@ struct Link : Transport::Listener {
   }
   void on_transport_packet(Bytes packet, bool rtcp, int64_t arrival_us) override {
     ++packets;
+    if (auto rtp = RtpPacket::parse(packet); rtp && !rtcp) ssrcs.insert(rtp->ssrc);
     if (!forwarder) return;
     if (rtcp)
       forwarder->on_rtcp(id, packet, arrival_us);
@@ -85,6 +86,7 @@ struct Link : Transport::Listener {
   Forwarder* forwarder;
   std::unique_ptr<Transport> transport;
   int connected = 0, closed = 0, packets = 0, heard = 0;
+  std::set<uint32_t> ssrcs;  // of RTP
   bool close_within = false;
   std::string why;
 };
@@ -401,6 +403,28 @@ TEST_F(SfuTransport, APlayersRequestBringsAKeyFrame) {
                      gst_video_event_new_upstream_force_key_unit(GST_CLOCK_TIME_NONE, TRUE, 0));
   EXPECT_TRUE(context.run_until([&] { return key_frames() > before; }));
   EXPECT_GE(sfu.forwarder.egress_stats().at(0).key_frame_requests, 1u);
+}
+
+TEST_F(SfuTransport, HasRoomForSoManySsrcs) {
+  Link& a = sfu.open("a");
+  Publisher publisher;
+  publish(publisher, a);
+  ASSERT_TRUE(context.run_until([&] { return a.packets > 10; }));
+  auto pad = gref<GstPad>::adopt(gst_element_get_static_pad(publisher.webrtc.get(), "sink_0"));
+  for (uint32_t i = 0; i < 700; ++i) {
+    GstBuffer* buffer = gst_rtp_buffer_new_allocate(10, 0, 0);
+    GstRTPBuffer rtp = GST_RTP_BUFFER_INIT;
+    gst_rtp_buffer_map(buffer, GST_MAP_WRITE, &rtp);
+    gst_rtp_buffer_set_payload_type(&rtp, 96);
+    gst_rtp_buffer_set_ssrc(&rtp, 0x7000 + i);
+    gst_rtp_buffer_unmap(&rtp);
+    gst_pad_chain(pad.get(), buffer);
+    if (i % 50 == 0) context.drain();
+  }
+  EXPECT_TRUE(context.run_until([&] { return a.ssrcs.size() >= 500; })) << a.ssrcs.size();
+  int packets = a.packets;
+  ASSERT_TRUE(context.run_until([&] { return a.packets > packets + 30; })) << "the first go on";
+  EXPECT_LE(a.ssrcs.size(), 512u);
 }
 
 TEST_F(SfuTransport, AnswersAsDtlsClientWhenTheClientIsPassive) {
