@@ -96,6 +96,7 @@ void Forwarder::set_ingress(const TrackAddress& track, const MediaSection& secti
         if (egress->source == track) ingress->pullers.push_back(egress.get());
   }
   ingress->section = section;
+  if (section.extensions.transport_cc) session.transport_cc = section.extensions.transport_cc;
   for (Egress* puller : ingress->pullers) puller->mapping.clear();
   if (section.rids.size() > 1) return;  // simulcast: the packets name their layers
 

@@ -95,17 +95,18 @@ void Forwarder::on_rtp(const std::string& id, Bytes bytes, int64_t now_us) {
   session->heard_us = now_us;
   auto packet = RtpPacket::parse(bytes);
   if (!packet) return;
+  // Of a section without a track, too: what is not told of has been lost, to the client.
+  Bytes counter = packet->find(session->transport_cc);
+  if (counter.size() == 2) {
+    session->feedback.arrived(read16(counter.data()), now_us);
+    session->feedback_ssrc = packet->ssrc;
+  }
   Ingress* ingress = nullptr;
   bool rtx = false;
   Layer* layer = classify(*session, *packet, &ingress, &rtx);
   if (!layer) {
     ++session->unknown_packets;
     return;
-  }
-  Bytes counter = packet->find(ingress->section.extensions.transport_cc);
-  if (counter.size() == 2) {
-    session->feedback.arrived(read16(counter.data()), now_us);
-    session->feedback_ssrc = packet->ssrc;
   }
   if (!rtx) return receive(*session, *ingress, *layer, *packet, false, now_us);
   // RFC 4588: the original sequence number stands before the original payload. Without a payload

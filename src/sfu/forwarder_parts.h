@@ -160,6 +160,7 @@ struct Forwarder::Session {
     bool rtx;
   };
   std::unordered_map<uint32_t, Known> ssrcs;
+  int transport_cc = 0;  // id of the extension; in a BUNDLE group it is one for all sections
   TransportFeedback feedback;
   uint32_t feedback_ssrc = 0;
   int64_t feedback_us = 0, report_us = 0, heard_us = 0;

@@ -679,6 +679,28 @@ TEST_F(SfuForwarder, FeedsTransportWideArrivalsBack) {
   EXPECT_GE(out.said_to("pub").transport_feedback.size(), 5u);
 }
 
+TEST_F(SfuForwarder, FeedsBackWhatBelongsToNoTrack) {
+  MediaSection video = section("0", "video", {codec("VP8", 96)});
+  video.extensions.transport_cc = 5;
+  video.ssrcs = {{kSsrc, 0}};
+  publish(video);
+  for (int i = 0; i < 50; ++i) {
+    std::string counter{char(0), char(i)};
+    bool other = i % 2;  // of a section that was negotiated, but is no track yet
+    receive({.sequence = uint16_t(i),
+             .ssrc = other ? 77 : kSsrc,
+             .payload_type = other ? 98 : 96,
+             .extensions = {{5, counter}}});
+    pass(10 * kMs);
+  }
+  std::size_t received = 0, lost = 0;
+  for (auto& feedback : out.said_to("pub").transport_feedback)
+    for (auto& arrival : feedback.arrivals) ++(arrival.received ? received : lost);
+  EXPECT_GE(received, 45u);
+  EXPECT_EQ(lost, 0u);
+  EXPECT_EQ(forwarder.session_stats().at(0).unknown_packets, 25u);
+}
+
 TEST_F(SfuForwarder, SenderReportsFollowThePublishersClock) {
   // The publisher's clock is an hour behind; its audio and video are sampled at one moment but
   // the video takes 80 ms longer to arrive.
