@@ -589,10 +589,9 @@ SfuState::Outcome SfuState::close(Session& session, const ApiRequest& request, i
     if (auto problem = apply_offer(session, *description, now_us)) return done(*problem);
     reply.description = SessionDescription{SdpType::answer, describe(session, false)};
     // With its last section the client closes the connection, and the session is over (seen of the
-    // service).
-    bool open = std::any_of(session.sections.begin(), session.sections.end(), [](auto& section) {
-      return section.ours.direction != Direction::inactive;
-    });
+    // service). One that is merely inactive keeps it.
+    bool open = std::any_of(session.sections.begin(), session.sections.end(),
+                            [](auto& section) { return !section.ours.rejected; });
     if (!open) kill(session);
   }
   return done({200, json::write(reply), 0});

@@ -1302,3 +1302,31 @@ TEST(SfuClose, OfTheLastSectionByNegotiationEndsTheSession) {
 
 }  // namespace
 }  // namespace cfr::sfu
+TEST(SfuClose, OfTheOnlyVideoBesideASectionThatIsNotRejectedKeepsTheSession) {
+  const std::string data =
+      "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n"
+      "a=ice-ufrag:clnt\r\na=ice-pwd:passwordpasswordpassword\r\n"
+      "a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\na=sctp-port:5000\r\n";
+  const Media video{"0", "video", "sendonly", 1000}, stopped{"0", "video", "", 0, "", true},
+      audio{"1", "audio", "sendonly", 1001}, paused{"1", "audio", "inactive"};
+  auto with_data = [&](const Media& first) {
+    std::string sdp = client_sdp({first});
+    auto group = sdp.find("a=group:BUNDLE") + 14;
+    return sdp.insert(sdp.find("\r\n", group), " 1") + data;
+  };
+  for (bool of_data : {true, false}) {
+    World world;
+    std::string session = world.new_session();
+    auto sdp = [&](const Media& first, const Media& second) {
+      return of_data ? with_data(first) : client_sdp({first, second});
+    };
+    world.push(session, sdp(video, audio), {{"0", "v"}});
+    world.connect(session);
+    if (!of_data) world.push(session, sdp(video, audio), {{"1", "a"}});
+    TracksReply reply = world.tracks_of(world.close(session, {"0"}, false, sdp(stopped, paused)));
+    EXPECT_FALSE(reply.tracks[0].error);
+    EXPECT_EQ(world.call("GET", "/sessions/" + session).status, 200);
+    EXPECT_TRUE(world.closed.empty());
+  }
+}
+
