@@ -277,7 +277,7 @@ SfuState::Outcome SfuState::push(Session& session, const TracksRequest& request,
     // A new name on a section that was closed by force is accepted, and never gets media.
     if (!section.forced) publish(session, section);
     section.closed = false;
-    section.named_us = now_us;
+    section.alive_us = now_us;
     TrackObject item;
     item.mid = section.ours.mid;
     item.track_name = name;
@@ -659,7 +659,7 @@ void SfuState::on_tick(int64_t now_us) {
     for (Section& section : session->sections) {
       if (section.role != Section::Role::push || section.closed || !session->ever_connected)
         continue;
-      int64_t last = std::max(forwarder_.last_packet_us({id, section.ours.mid}), section.named_us);
+      int64_t last = std::max(forwarder_.last_packet_us({id, section.ours.mid}), section.alive_us);
       if (older(last, settings_.track_timeout_ms)) close_section(*session, section, true);
     }
   }

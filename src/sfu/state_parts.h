@@ -20,7 +20,7 @@ struct SfuState::Section {
   bool forced = false;   // closed by force: no media ever again
   bool started = false;  // a pull whose exchange is complete
   bool flowing = false;  // a pull that the forwarder serves
-  int64_t named_us = 0;  // when it became a track
+  int64_t alive_us = 0;  // when it became a track, or had media before a pause
   // pull
   TrackAddress source;
   std::string source_session;

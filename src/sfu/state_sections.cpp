@@ -199,10 +199,13 @@ std::optional<ApiReply> SfuState::apply_offer(Session& session,
     // A closed track stays silent; sections without a track wait to be given one.
     ours.direction = client.sends() && !section.closed ? Direction::recvonly : Direction::inactive;
     if (section.role == Section::Role::push && !section.closed && !section.forced) {
-      if (client.sends())
+      if (client.sends()) {
         publish(session, section);
-      else
-        forwarder_.remove_ingress({session.id, ours.mid});  // paused
+      } else {  // paused
+        TrackAddress track{session.id, ours.mid};
+        section.alive_us = std::max(section.alive_us, forwarder_.last_packet_us(track));
+        forwarder_.remove_ingress(track);
+      }
     }
   }
   // Where all is rejected there is no transport yet: the next offer may bring another.

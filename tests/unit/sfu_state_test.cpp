@@ -746,6 +746,38 @@ TEST(SfuPush, ASilentTrackIsCollected) {
   EXPECT_FALSE(reply.tracks[1].error);
 }
 
+TEST(SfuPush, APausedTrackIsCollectedAfterItsSilence) {
+  World world;
+  std::string session = world.publisher();
+  auto seconds = [&](int number, uint32_t ssrc, int payload_type) {
+    for (int i = 0; i < number; ++i) {
+      world.wait(1000);
+      world.media(session, ssrc, payload_type);
+    }
+  };
+  seconds(60, 1000, 96);
+  const Media sending{"0", "video", "sendonly", 1000}, paused{"0", "video", "inactive"},
+      audio{"1", "audio", "sendonly", 1001};
+  world.push(session, client_sdp({paused, audio}), {{"1", "a"}});
+  seconds(1, 1001, 111);
+  EXPECT_EQ(world.inspect(session).tracks[0].status, ResourceStatus::active);
+
+  TracksReply resumed =
+      world.tracks_of(world.push(session, client_sdp({sending, audio}), {{"1", "a"}}));
+  EXPECT_EQ(count(sections_of(resumed.description->sdp)[0], "a=recvonly\r\n"), 1u);
+  world.media(session, 1000);
+  EXPECT_EQ(world.inspect(session).tracks[0].status, ResourceStatus::active);
+  TracksReply pulled = world.pull(world.new_session(), {{session, "v"}});
+  EXPECT_FALSE(pulled.tracks[0].error);
+
+  world.push(session, client_sdp({paused, audio}), {{"1", "a"}});
+  seconds(16, 1001, 111);
+  world.push(session, client_sdp({paused, audio}), {{"1", "a"}});  // says nothing new
+  seconds(15, 1001, 111);
+  EXPECT_EQ(world.inspect(session).tracks[0].status, ResourceStatus::inactive);
+  EXPECT_EQ(world.inspect(session).tracks[1].status, ResourceStatus::active);
+}
+
 // --- pulling ---------------------------------------------------------------------------------
 
 TEST(SfuPull, IsOfferedAndGoesAfterTheAnswer) {
@@ -1300,8 +1332,6 @@ TEST(SfuClose, OfTheLastSectionByNegotiationEndsTheSession) {
   EXPECT_EQ(world.call("GET", "/sessions/" + other).status, 200) << "by force it stays";
 }
 
-}  // namespace
-}  // namespace cfr::sfu
 TEST(SfuClose, OfTheOnlyVideoBesideASectionThatIsNotRejectedKeepsTheSession) {
   const std::string data =
       "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n"
@@ -1330,3 +1360,5 @@ TEST(SfuClose, OfTheOnlyVideoBesideASectionThatIsNotRejectedKeepsTheSession) {
   }
 }
 
+}  // namespace
+}  // namespace cfr::sfu
