@@ -226,8 +226,11 @@ void finish(Draft& draft) {
     if (found == draft.codecs.end()) continue;
     MediaCodec codec = found->second;
     bool known = false;
-    for (const KnownCodec& candidate : kCodecs)
-      known = known || (same_codec(codec.name, candidate.name) && section.kind == candidate.kind);
+    for (const KnownCodec& candidate : kCodecs) {
+      if (!same_codec(codec.name, candidate.name) || section.kind != candidate.kind) continue;
+      known = true;
+      codec.name = candidate.name;  // a client may write it in other letters
+    }
     bool repeated = std::any_of(section.codecs.begin(), section.codecs.end(), [&](auto& other) {
       return other.payload_type == codec.payload_type;
     });

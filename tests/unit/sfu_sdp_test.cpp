@@ -137,10 +137,18 @@ TEST(SfuSdpReading, WebrtcbinHasMidsThatAreNoNumbers) {
   EXPECT_EQ(offer.sections[0].mid, "video0");
   EXPECT_EQ(offer.sections[1].mid, "audio1");
   EXPECT_FALSE(offer.sections[1].rejected);
-  EXPECT_EQ(names(offer.sections[1]), "97:OPUS");
+  EXPECT_EQ(names(offer.sections[1]), "97:opus");
   EXPECT_FALSE(offer.sections[0].codecs[0].nack);
   EXPECT_TRUE(offer.sections[0].codecs[0].pli);
   EXPECT_EQ(offer.sections[0].ssrcs[0].ssrc, 2573428127u);
+}
+
+TEST(SfuSdpReading, CodecsAreNamedAsTheyAreKnownHere) {
+  std::string text = fixture("chromium-publish.sdp");
+  text = replaced(replaced(text, " VP8/90000", " vp8/90000"), " H264/90000", " h264/90000");
+  ClientDescription offer = read(text);
+  EXPECT_EQ(codec(offer.sections[0], 96)->name, "VP8");
+  EXPECT_EQ(codec(offer.sections[0], 108)->name, "H264");
 }
 
 TEST(SfuSdpReading, LinesMayEndWithALineFeedAlone) {
