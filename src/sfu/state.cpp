@@ -385,9 +385,10 @@ SfuState::Outcome SfuState::pull(Session& session, const TracksRequest& request,
         fresh.ours.mid = session.next_mid();
         fresh.ours.kind = kind;
         fresh.ours.protocol = "UDP/TLS/RTP/SAVPF";
-        for (const std::string& uri : known_extensions(kind))
-          if (uri.find("rtp-stream-id") == std::string::npos)
-            fresh.ours.extensions[uri] = session.extension_id(uri);
+        for (const std::string& uri : known_extensions(kind)) {
+          if (uri.find("rtp-stream-id") != std::string::npos) continue;
+          if (int id = session.extension_id(uri)) fresh.ours.extensions[uri] = id;
+        }
         session.sections.push_back(std::move(fresh));
         target = &session.sections.back();
       }

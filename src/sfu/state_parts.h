@@ -55,8 +55,8 @@ struct SfuState::Session {
     return nullptr;
   }
   std::string next_mid() const;
-  std::string tagged_mid() const;  // of the section whose transport the BUNDLE group has
-  int extension_id(const std::string& uri);
+  std::string tagged_mid() const;            // of the section whose transport the BUNDLE group has
+  int extension_id(const std::string& uri);  // 0: all numbers are taken
   // Remembers the client's extensions of a section, and drops those whose number is taken.
   void note_extensions(std::map<std::string, int>& offered);
   // The number of a codec in this session; `wish` if it is free.

@@ -927,6 +927,20 @@ TEST(SfuPull, InASessionThatPushesKeepsToTheNumbersInUse) {
   EXPECT_EQ(count(sections[2], "a=extmap:3 urn:ietf:params:rtp-hdrext:sdes:mid\r\n"), 1u);
 }
 
+TEST(SfuPull, LeavesOutWhatNoExtensionNumberIsLeftFor) {
+  World world;
+  std::string publisher = world.publisher(), session = world.new_session(), all;
+  for (int id = 1; id <= 14; ++id)
+    if (id != 4) all += "a=extmap:" + std::to_string(id) + " urn:x-" + std::to_string(id) + "\r\n";
+  world.push(session, client_sdp({{"0", "video", "sendonly", 2000, all}}), {{"0", "own"}});
+  world.connect(session);
+  TracksReply pulled = world.pull(session, {{publisher, "v"}});
+  ASSERT_TRUE(pulled.description);
+  const std::string section = sections_of(pulled.description->sdp).at(1);
+  EXPECT_EQ(count(section, "a=extmap:"), 1u) << section;
+  EXPECT_EQ(count(section, "a=extmap:4 "), 1u);
+}
+
 TEST(SfuPull, MidsOfTheClientAreNeverTaken) {
   World world;
   std::string other = world.publisher(), session = world.new_session();
