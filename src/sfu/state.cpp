@@ -463,7 +463,10 @@ SfuState::Outcome SfuState::renegotiate(Session& session, const ApiRequest& requ
       follow_client(session, section, now_us);
     }
   }
-  session.set_remote(hooks_, description->transport);
+  // Where all is rejected there is no transport yet.
+  if (std::any_of(description->sections.begin(), description->sections.end(),
+                  [](const ClientSection& section) { return !section.rejected; }))
+    session.set_remote(hooks_, description->transport);
   return done({200, "{}", 0});
 }
 

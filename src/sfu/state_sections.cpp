@@ -93,7 +93,7 @@ void SfuState::Session::set_remote(Hooks& hooks, const RemoteTransport& remote) 
 }
 
 const char* SfuState::Session::another_client(const RemoteTransport& theirs) const {
-  if (theirs.ufrag.empty()) return remote_set ? nullptr : "SDP describes no transport";
+  if (theirs.ufrag.empty()) return nullptr;  // all is rejected
   if (!remote_set) return nullptr;
   if (theirs.ufrag != remote.ufrag || theirs.pwd != remote.pwd)
     return "ICE restart is not supported: create a new session";

@@ -1007,6 +1007,24 @@ TEST(SfuPull, ThatTheClientRejectsIsNotForwarded) {
   EXPECT_EQ(world.sent[player], 1u);
 }
 
+TEST(SfuPull, OfAFreshSessionMayBeRejectedAsAWhole) {
+  World world;
+  std::string publisher = world.publisher(), player = world.new_session();
+  world.pull(player, {{publisher, "v"}});
+  EXPECT_EQ(world
+                .renegotiate(player,
+                             "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+                             "m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n"
+                             "a=inactive\r\n")
+                .status,
+            200);
+  EXPECT_FALSE(world.remotes.count(player)) << "there is no transport yet";
+  TracksReply again = world.pull(player, {{publisher, "v"}});
+  ASSERT_TRUE(again.description);
+  EXPECT_EQ(world.renegotiate(player, answer_to(again.description->sdp)).status, 200);
+  EXPECT_EQ(world.remotes[player].ufrag, "clnt");
+}
+
 TEST(SfuPull, OfAnEndedTrackIsInactive) {
   World world;
   std::string publisher = world.publisher(), player = world.new_session();
