@@ -252,7 +252,12 @@ SfuState::Outcome SfuState::new_tracks(Session& session, const ApiRequest& reque
 
 SfuState::Outcome SfuState::push(Session& session, const TracksRequest& request, int64_t now_us) {
   auto done = [](ApiReply reply) { return Outcome{Wait::none, std::move(reply)}; };
-  // The service's own offer for a push is reported not to work: "Backend error".
+  if (!request.description &&
+      std::any_of(request.tracks.begin(), request.tracks.end(),
+                  [](const TrackObject& track) { return track.bidirectional; }))
+    return done(error_reply(501, "not_implemented",
+                            "Offers for bidirectional tracks are not part of the local SFU"));
+  // The service's own offer for any other push is reported not to work: "Backend error".
   if (!request.description) return done(error_reply(500, "internal_error", "Backend error"));
   if (request.description->type != SdpType::offer)
     return done(error_reply(406, "invalid_session_description", "Expecting an offer"));

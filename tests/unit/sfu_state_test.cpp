@@ -632,6 +632,10 @@ TEST(SfuPush, NeedsAMidAndAnOffer) {
   expect_error(world.call("POST", "/sessions/" + session + "/tracks/new",
                           R"({"tracks":[{"location":"local","trackName":"x","kind":"audio"}]})"),
                500, "internal_error", "Backend error");
+  expect_error(world.call("POST", "/sessions/" + session + "/tracks/new",
+                          R"({"tracks":[{"location":"local","trackName":"x","kind":"audio",)"
+                          R"("bidirectionalMediaStream":true}]})"),
+               501, "not_implemented");
 }
 
 TEST(SfuPush, SectionsWithoutAKnownCodecAreRejected) {
