@@ -403,6 +403,16 @@ GstStateChangeReturn ElementState::change_state(
 
 // --- webrtcbin -------------------------------------------------------------------------------
 
+void ElementState::while_webrtcbin_plays(const std::function<void()>& task) {
+  // Not beside a change of state, which moves it anyway.
+  const bool settled = GST_STATE_TRYLOCK(element_);
+  const bool paused = settled && webrtcbin_ && GST_STATE(webrtcbin_.get()) == GST_STATE_PAUSED;
+  if (paused) gst_element_set_state(webrtcbin_.get(), GST_STATE_PLAYING);
+  task();
+  if (paused) gst_element_set_state(webrtcbin_.get(), GST_STATE_PAUSED);
+  if (settled) GST_STATE_UNLOCK(element_);
+}
+
 void ElementState::on_new_peer_needed() {
   on_peer_dropped();
   call_async([this] {

@@ -60,6 +60,8 @@ class ElementState : public Session::Listener {
   void post(std::function<void(Session&)> task);
   // Any thread: runs in a thread of its own where states may be changed, if still running.
   void call_async(std::function<void()> task);
+  // Any thread: in PAUSED webrtcbin holds what it is given; not while this runs.
+  void while_webrtcbin_plays(const std::function<void()>& task);
 
   GstStateChangeReturn change_state(GstStateChange transition,
                                     const std::function<GstStateChangeReturn()>& chain_up);

@@ -212,7 +212,7 @@ void SinkState::release_pad(GstPad* pad) {
   // Nothing can be stuck inside the chain while its bin goes down.
   record->chain->leave();
   GstElement* inside = record->chain->bin();
-  gst_pad_set_active(pad, FALSE);
+  while_webrtcbin_plays([pad] { gst_pad_set_active(pad, FALSE); });
   GST_OBJECT_LOCK(element());
   TrackId track = record->track;
   if (track && record->live) released_[track] = record->name;

@@ -24,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "gstcfrealtimepad.h"
@@ -97,7 +98,8 @@ class SrcState : public cfr::ElementState {
   guint wait_timeout_s_ = 0;
   bool follows_stream_ = false;
   unsigned next_audio_ = 0, next_video_ = 0;
-  guint group_ = 0;  // of the streams of this run
+  guint group_ = 0;          // of the streams of this run
+  std::set<GstPad*> going_;  // that somebody is removing
   // Held while pad-added is emitted, and by nobody else: handlers, gst-launch-1.0's among them, do
   // not expect to run in several threads at once.
   std::mutex adding_;
@@ -429,9 +431,17 @@ void SrcState::unusable(const std::weak_ptr<SrcTrack>& weak, cfr::Error error) {
   post_error(error, others);
 }
 
+// Several threads may want to: the end of a track, and the stop of all.
 void SrcState::take_away(GstPad* pad) {
   gst_pad_set_active(pad, FALSE);
-  if (GST_OBJECT_PARENT(pad) == GST_OBJECT(element())) gst_element_remove_pad(element(), pad);
+  GST_OBJECT_LOCK(element());
+  bool ours = GST_OBJECT_PARENT(pad) == GST_OBJECT(element()) && going_.insert(pad).second;
+  GST_OBJECT_UNLOCK(element());
+  if (!ours) return;
+  gst_element_remove_pad(element(), pad);
+  GST_OBJECT_LOCK(element());
+  going_.erase(pad);
+  GST_OBJECT_UNLOCK(element());
 }
 
 void SrcState::remove(const TrackRef& track, bool with_eos) {

@@ -206,25 +206,8 @@ void SendChain::disconnect() {
 }
 
 void SendChain::leave() {
-  State& s = *state_;
-  gref<GstPad> linked;
-  {
-    std::lock_guard lock(s.mutex);
-    linked = s.linked;
-  }
   disconnect();
-  gst_pad_send_event(s.sink, gst_event_new_flush_start());
-  // In PAUSED webrtcbin's own clocksync holds a packet. The flush must not get to the tracks
-  // beside.
-  if (!linked || !GST_IS_GHOST_PAD(linked.get())) return;
-  g_autoptr(GstPad) entry = gst_ghost_pad_get_target(GST_GHOST_PAD(linked.get()));
-  g_autoptr(GstElement) first = entry ? gst_pad_get_parent_element(entry) : nullptr;
-  g_autoptr(GstPad) exit = first ? gst_element_get_static_pad(first, "src") : nullptr;
-  if (!exit) return;
-  gst_pad_add_probe(
-      exit, GST_PAD_PROBE_TYPE_EVENT_FLUSH,
-      [](GstPad*, GstPadProbeInfo*, gpointer) { return GST_PAD_PROBE_DROP; }, nullptr, nullptr);
-  gst_pad_send_event(entry, gst_event_new_flush_start());
+  gst_pad_send_event(state_->sink, gst_event_new_flush_start());
 }
 
 }  // namespace cfr

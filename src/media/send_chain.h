@@ -69,8 +69,8 @@ class SendChain {
   // Packets are dropped from now on, and the pads unlinked. Returns at once; safe while a push
   // is blocked inside webrtcbin, whose errors never travel upstream.
   void disconnect();
-  // As disconnect(), for good, and so that what is being pushed comes back at once, wherever it is
-  // held: until connect(), by the clock, in PAUSED, or by webrtcbin. Any thread.
+  // As disconnect(), for good: what is held in here, until connect(), by the clock or in PAUSED,
+  // comes back at once. Any thread.
   void leave();
   // Nobody will ever see this track: what is held until connect() goes, and is dropped, so that
   // whatever feeds it can end, and feed others. Any thread.

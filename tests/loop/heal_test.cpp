@@ -313,8 +313,11 @@ TEST(Heal, a_track_in_another_form_is_the_same_to_its_viewers) {
       gst_caps_from_string("video/x-raw, interlace-mode=(string)interleaved");
   unsigned live = publisher.tracks_live;
   g_object_set(publisher.element("form").get(), "caps", interlaced, nullptr);
+  gint64 cause = g_get_monotonic_time();
   EXPECT_TRUE(publisher.until([&] { return publisher.tracks_live > live; }, 20000));
   unsigned seen = frames.count(), heard = ear.count();
+  EXPECT_TRUE(player.until([&] { return frames.count() > seen; }, 20000));
+  measured("the track has another form", unsigned((g_get_monotonic_time() - cause) / 1000));
   EXPECT_TRUE(
       player.until([&] { return frames.count() > seen + 60 && ear.count() > heard + 50; }, 20000));
   EXPECT_EQ(frames.eos() + ear.eos(), 0u);
@@ -346,7 +349,10 @@ TEST(Heal, a_track_that_was_silent_for_long_is_published_again) {
            std::string::npos;
   }));
   g_object_set(valve.get(), "drop", FALSE, nullptr);
+  gint64 cause = g_get_monotonic_time();
   unsigned seen = frames.count();
+  EXPECT_TRUE(player.until([&] { return frames.count() > seen; }, 20000));
+  measured("the SFU had given the track up", unsigned((g_get_monotonic_time() - cause) / 1000));
   EXPECT_TRUE(player.until([&] { return frames.count() > seen + 60; }, 20000));
   EXPECT_EQ(frames.eos(), 0u);
   EXPECT_TRUE(player.errors.empty()) << player.errors[0].text;

