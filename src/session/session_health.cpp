@@ -167,6 +167,7 @@ void Session::look_at_candidates() {
 // --- the token -------------------------------------------------------------------------------
 
 void Session::renew_token(std::function<void(bool)> then) {
+  if (over()) return then(false);
   waiting_for_token_.push_back(std::move(then));
   if (waiting_for_token_.size() > 1) return;  // asked already
   note("> token refused");

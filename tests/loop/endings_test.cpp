@@ -434,6 +434,7 @@ void run(Sfu& sfu, const Step& step, Ending ending, const char* name) {
     Stage stage(sfu);
     ASSERT_TRUE(step.begin(stage)) << "the step was not reached";
     std::string own = step.published ? stage.own_session(name) : "";
+    EXPECT_EQ(own.empty(), !step.published);
     end(stage, ending, name);
     // What is downstream of a source that was taken away, or upstream of a sink, may complain.
     if (ending != Ending::remove)

@@ -507,6 +507,25 @@ TEST(Heal, a_fresh_token_after_a_refusal) {
   g_unsetenv("CFREALTIME_APP_SECRET");
 }
 
+// Nor does the end wait for a token that nobody needs any more.
+TEST(Heal, a_refusal_at_the_end_asks_for_no_token) {
+  Sfu sfu;
+  Pipeline publisher(kPicture);
+  std::atomic<int> asked{0};
+  g_signal_connect(publisher.element("s").get(), "request-token",
+                   G_CALLBACK(+[](GstElement*, std::atomic<int>* asked) -> char* {
+                     ++*asked;
+                     return nullptr;
+                   }),
+                   &asked);
+  publisher.play();
+  EXPECT_FALSE(publisher.live_session().empty());
+  fault(sfu, R"({"operation":"tracks/close","status":401,"errorCode":"unauthorized","count":-1})");
+  EXPECT_LT(publisher.stop(), scaled(1000));
+  EXPECT_EQ(sfu.count("tracks/close"), 1u);
+  EXPECT_EQ(asked, 0);
+}
+
 // In mid-run: the session has to be rebuilt, and by then the secret is another one.
 TEST(Heal, a_secret_file_is_read_again_after_a_refusal) {
   Sfu sfu({}, "first");
