@@ -53,7 +53,8 @@ fuzz() {
   # Leaks of GStreamer's own are told by their whole stack, which takes time.
   unwind=1
   [ "$target" != rtp_rewrite ] || unwind=0
-  G_SLICE=always-malloc ASAN_OPTIONS=detect_leaks=1:fast_unwind_on_malloc=$unwind UBSAN_OPTIONS=halt_on_error=1 \
+  G_SLICE=always-malloc UBSAN_OPTIONS=halt_on_error=1 \
+    ASAN_OPTIONS=detect_leaks=1:fast_unwind_on_malloc=$unwind:intercept_tls_get_addr=0 \
     LSAN_OPTIONS=suppressions="$top/tests/support/lsan.supp":print_suppressions=0 \
     "$build/tests/fuzz/fuzz_$target" -max_total_time="$seconds" -max_len=4096 -timeout=60 \
     -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$build/found-$target-" \
