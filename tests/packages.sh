@@ -3,6 +3,7 @@
 #   tests/packages.sh build        what compiles and runs the plugin and the local SFU
 #   tests/packages.sh demo         what examples/demo.sh needs
 #   tests/packages.sh tests        what tests/run.sh needs
+#   tests/packages.sh interop      what the interop suite needs
 #   tests/packages.sh browser      what the browser suite needs
 #   tests/packages.sh clang        what fuzzing and the sanitizers' builds need
 # Names add up. With --list the names are printed instead. Uses sudo when not root; never asks.
@@ -19,7 +20,8 @@ build='g++:g++ meson:meson ninja-build:ninja pkg-config:pkg-config
 demo='gstreamer1.0-gl gstreamer1.0-alsa gstreamer1.0-pulseaudio python3:python3'
 tests='libgtest-dev libgmock-dev python3 python3-jsonschema python3-yaml
   coturn:turnserver nftables:nft iproute2:ip util-linux'
-browser='chromium nodejs:node npm:npm'
+interop='nodejs:node npm:npm'
+browser="chromium $interop"
 # Leaks are told by the names in their stacks, of which some are in debug files.
 clang='clang libclang-rt-14-dev llvm libc6-dbg'
 
@@ -31,10 +33,11 @@ for group in "$@"; do
     build) wanted="$wanted $build" ;;
     demo) wanted="$wanted $build $demo" ;;
     tests) wanted="$wanted $build $tests" ;;
+    interop) wanted="$wanted $interop" ;;
     browser) wanted="$wanted $browser" ;;
     clang) wanted="$wanted $clang" ;;
     *)
-      echo "$0: no group '$group' (build, demo, tests, browser, clang)" >&2
+      echo "$0: no group '$group' (build, demo, tests, interop, browser, clang)" >&2
       exit 2
       ;;
   esac

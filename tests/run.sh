@@ -4,8 +4,8 @@
 # counted by test case. Exits 0 only if something passed and nothing failed.
 #
 #   tests/run.sh                   everything
-#   tests/run.sh unit loop         these parts: unit element loop net docs browser; asan, which is
-#                                  element and loop again under the address, leak and
+#   tests/run.sh unit loop         these parts: unit element loop interop net docs browser; asan,
+#                                  which is element and loop again under the address, leak and
 #                                  undefined-behaviour sanitizers; tsan, under the thread sanitizer;
 #                                  fuzz, a minute for each target; soak, five minutes of random
 #                                  faults (CFREALTIME_SOAK_SECONDS, _SEED)
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
       build=$(cd "$1" && pwd)
       ;;
     -D*) meson_options="$meson_options $1" ;;
-    unit | element | loop | net | docs | browser | asan | tsan | fuzz | soak) parts="$parts $1" ;;
+    unit | element | loop | interop | net | docs | browser | asan | tsan | fuzz | soak) parts="$parts $1" ;;
     -h | --help)
       sed -n '2,/^set/p' "$0" | sed -n 's/^# \{0,1\}//p'
       exit 0
@@ -42,7 +42,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ -n "$parts" ] || parts='unit element loop net docs browser asan tsan fuzz soak'
+[ -n "$parts" ] || parts='unit element loop interop net docs browser asan tsan fuzz soak'
 wants() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
 
 # Nothing of the caller's world: no registry, settings or secrets of theirs.
@@ -52,6 +52,7 @@ export LC_ALL=C.UTF-8 GIO_USE_PROXY_RESOLVER=dummy GSETTINGS_BACKEND=memory GIO_
 
 if [ "$install" = yes ]; then
   groups=tests
+  wants interop && groups="$groups interop"
   wants browser && groups="$groups browser"
   if wants fuzz || wants asan || wants tsan; then groups="$groups clang"; fi
   # shellcheck disable=SC2086
@@ -123,7 +124,7 @@ beside() {
 }
 
 built=no
-for part in unit element loop net docs browser fuzz soak; do
+for part in unit element loop interop net docs browser fuzz soak; do
   if wants $part; then
     if setup "$build" -Doptimization=0 -Ddebug=false -Db_ndebug=false; then built=yes; else failed_step; fi
     break
@@ -146,10 +147,13 @@ nice=0
 if [ $built = yes ]; then
   plain=
   for suite in unit element loop; do wants $suite && plain="$plain $suite"; done
-  [ -z "$plain" ] || run "$build" run-plain "$plain" --num-processes 4
+  if wants interop; then
+    if "$here/support/npm.sh" "$here/interop"; then plain="$plain interop"; else failed_step; fi
+  fi
+  [ -z "$plain" ] || run "$build" run-plain "$plain" --num-processes 5
   wants docs && run "$build" run-docs docs --num-processes 1
   if wants browser; then
-    if "$here/browser/install.sh"; then
+    if "$here/support/npm.sh" "$here/browser"; then
       run "$build" run-browser browser --num-processes 1
     else
       failed_step

@@ -28,14 +28,6 @@ gref<GstPad> pad_of(Pipeline& pipeline, const char* element, const char* pad) {
   return gref<GstPad>::adopt(gst_element_get_static_pad(found.get(), pad));
 }
 
-// With the stream lock, under which probes run: none is left in the middle of its work.
-void remove_probe(const gref<GstPad>& pad, gulong probe) {
-  if (!probe) return;
-  gst_pad_remove_probe(pad.get(), probe);
-  GST_PAD_STREAM_LOCK(pad.get());
-  GST_PAD_STREAM_UNLOCK(pad.get());
-}
-
 bool luma_plane(GstPad* pad, GstVideoInfo* info) {
   GstCaps* caps = gst_pad_get_current_caps(pad);
   bool good = caps && gst_video_info_from_caps(info, caps);
@@ -98,6 +90,35 @@ void burn_counter(Pipeline& pipeline, const char* element, unsigned first) {
                     [](gpointer data) { delete static_cast<Counter*>(data); });
 }
 
+struct PadProbe::Link {
+  std::mutex mutex;
+  GstPadProbeCallback look;
+  gpointer owner;  // null once it has gone
+};
+
+PadProbe::PadProbe(Pipeline& pipeline, const char* element, GstPadProbeType type,
+                   GstPadProbeCallback look, gpointer owner)
+    : pad_(pad_of(pipeline, element, "sink")), link_(new Link{{}, look, owner}) {
+  if (!pad_) return;
+  using Shared = std::shared_ptr<Link>;
+  id_ = gst_pad_add_probe(
+      pad_.get(), type,
+      [](GstPad* pad, GstPadProbeInfo* info, gpointer data) {
+        Shared link = *static_cast<Shared*>(data);
+        std::lock_guard lock(link->mutex);
+        return link->owner ? link->look(pad, info, link->owner) : GST_PAD_PROBE_OK;
+      },
+      new Shared(link_), [](gpointer data) { delete static_cast<Shared*>(data); });
+}
+
+PadProbe::~PadProbe() {
+  {
+    std::lock_guard lock(link_->mutex);
+    link_->owner = nullptr;
+  }
+  if (id_) gst_pad_remove_probe(pad_.get(), id_);
+}
+
 GstPadProbeReturn on_frame(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
   auto* self = static_cast<Frames*>(data);
   if (probe->type & GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM) {
@@ -157,17 +178,10 @@ void Frames::went_back(const char* what, GstClockTime to) {
          GST_TIME_ARGS(last_pts_), what, to);
 }
 
-Frames::Frames(Pipeline& pipeline, const char* element) : pad_(pad_of(pipeline, element, "sink")) {
-  if (pad_)
-    probe_ = gst_pad_add_probe(
-        pad_.get(),
-        GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM), on_frame,
-        this, nullptr);
-}
-
-Frames::~Frames() {
-  remove_probe(pad_, probe_);
-}
+Frames::Frames(Pipeline& pipeline, const char* element)
+    : probe_(pipeline, element,
+             GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+             on_frame, this) {}
 
 GstPadProbeReturn on_samples(GstPad* pad, GstPadProbeInfo* probe, gpointer data) {
   auto* self = static_cast<Tone*>(data);
@@ -199,17 +213,10 @@ GstPadProbeReturn on_samples(GstPad* pad, GstPadProbeInfo* probe, gpointer data)
   return GST_PAD_PROBE_OK;
 }
 
-Tone::Tone(Pipeline& pipeline, const char* element) : pad_(pad_of(pipeline, element, "sink")) {
-  if (pad_)
-    probe_ = gst_pad_add_probe(
-        pad_.get(),
-        GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
-        on_samples, this, nullptr);
-}
-
-Tone::~Tone() {
-  remove_probe(pad_, probe_);
-}
+Tone::Tone(Pipeline& pipeline, const char* element)
+    : probe_(pipeline, element,
+             GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+             on_samples, this) {}
 
 double Tone::frequency() const {
   std::lock_guard lock(mutex_);
@@ -243,21 +250,13 @@ GstPadProbeReturn on_buffer(GstPad*, GstPadProbeInfo* probe, gpointer data) {
 }
 
 Buffers::Buffers(Pipeline& pipeline, const char* element)
-    : pad_(pad_of(pipeline, element, "sink")) {
-  if (pad_)
-    probe_ = gst_pad_add_probe(
-        pad_.get(),
-        GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST |
-                        GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
-        on_buffer, this, nullptr);
-}
-
-Buffers::~Buffers() {
-  remove_probe(pad_, probe_);
-}
+    : probe_(pipeline, element,
+             GstPadProbeType(GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST |
+                             GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM),
+             on_buffer, this) {}
 
 std::string Buffers::caps() const {
-  GstCaps* caps = pad_ ? gst_pad_get_current_caps(pad_.get()) : nullptr;
+  GstCaps* caps = probe_.pad() ? gst_pad_get_current_caps(probe_.pad()) : nullptr;
   if (!caps) return "";
   g_autofree char* text = gst_caps_to_string(caps);
   gst_caps_unref(caps);

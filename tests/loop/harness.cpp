@@ -72,10 +72,11 @@ Sfu::Sfu(std::vector<std::string> options, const std::string& secret)
 }
 
 void Sfu::start(unsigned port) {
+  const char* other = g_getenv("CFREALTIME_TEST_SFU");
   std::vector<std::string> words = place_prefix;
   for (std::string word :
-       {std::string(SFU_PATH), std::string("--address"), place_address, std::string("--port"),
-        std::to_string(port), std::string("--app-id"), std::string("demo")})
+       {std::string(other && *other ? other : SFU_PATH), std::string("--address"), place_address,
+        std::string("--port"), std::to_string(port), std::string("--app-id"), std::string("demo")})
     words.push_back(std::move(word));
   words.insert(words.end(), options_.begin(), options_.end());
   std::vector<char*> argv;

@@ -45,6 +45,8 @@ struct Reply {
 };
 Reply http(const std::string& method, const std::string& url, const std::string& body = "");
 
+// cfrealtime-sfu, or what CFREALTIME_TEST_SFU names: it takes --address, --port and --app-id, and
+// says in a line of its own where it listens.
 class Sfu {
  public:
   explicit Sfu(std::vector<std::string> options = {}, const std::string& secret = "");

@@ -358,11 +358,11 @@ TEST(PublishPlay, tracks_come_and_go_while_playing) {
   g_autoptr(GstPad) audio_sink = gst_pad_get_peer(queue_src);
   gst_pad_add_probe(
       queue_src, GST_PAD_PROBE_TYPE_BLOCK_DOWNSTREAM,
-      [](GstPad* pad, GstPadProbeInfo*, gpointer peer) {
-        gst_pad_unlink(pad, GST_PAD(peer));
+      [](GstPad* pad, GstPadProbeInfo*, gpointer) {
+        if (g_autoptr(GstPad) peer = gst_pad_get_peer(pad)) gst_pad_unlink(pad, peer);
         return GST_PAD_PROBE_DROP;
       },
-      audio_sink, nullptr);
+      nullptr, nullptr);
   ASSERT_TRUE(publisher.until([&] { return !gst_pad_is_linked(queue_src); }));
   gst_element_release_request_pad(sink.get(), audio_sink);
   EXPECT_TRUE(player.until([&] { return audio.eos() > 0; }, 15000));
