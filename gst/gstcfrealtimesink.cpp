@@ -20,6 +20,7 @@
  */
 #include "gstcfrealtimesink.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -510,8 +511,28 @@ static gboolean gst_cf_realtime_sink_send_event(GstElement* element, GstEvent* e
   return done;
 }
 
+// What comes is sent as it comes, whatever the clock says, so nothing is added to what is said
+// upstream: the same as from a GstBaseSink with sync=false.
+static void answer_latency(GstElement* element, GstQuery* query) {
+  gboolean live = FALSE;
+  GstClockTime min = 0, max = GST_CLOCK_TIME_NONE;
+  g_autoptr(GstQuery) upstream = gst_query_new_latency();
+  for (auto& pad : state_of(element)->sink_pads()) {
+    gboolean pad_live = FALSE;
+    GstClockTime pad_min = 0, pad_max = 0;
+    if (!gst_pad_peer_query(pad.get(), upstream)) continue;
+    gst_query_parse_latency(upstream, &pad_live, &pad_min, &pad_max);
+    if (!pad_live) continue;
+    live = TRUE;
+    min = std::max(min, pad_min);
+    max = std::min(max, pad_max);  // none is the largest
+  }
+  gst_query_set_latency(query, live, min, max);
+}
+
 static gboolean gst_cf_realtime_sink_query(GstElement* element, GstQuery* query) {
   switch (GST_QUERY_TYPE(query)) {
+    case GST_QUERY_LATENCY: answer_latency(element, query); return TRUE;
     case GST_QUERY_POSITION:
     case GST_QUERY_DURATION:
     case GST_QUERY_SEEKING:

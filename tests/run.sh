@@ -47,7 +47,7 @@ wants() { case " $parts " in *" $1 "*) return 0 ;; esac; return 1; }
 
 # Nothing of the caller's world: no registry, settings or secrets of theirs.
 unset GST_PLUGIN_PATH GST_PLUGIN_PATH_1_0 GST_REGISTRY_1_0 GST_DEBUG GST_DEBUG_FILE MAKEFLAGS
-unset CFREALTIME_APP_ID CFREALTIME_APP_SECRET CFREALTIME_API_URL DISPLAY WAYLAND_DISPLAY
+unset CFREALTIME_APP_ID CFREALTIME_APP_SECRET CFREALTIME_API_URL CFREALTIME_TEST_SFU DISPLAY WAYLAND_DISPLAY
 export LC_ALL=C.UTF-8 GIO_USE_PROXY_RESOLVER=dummy GSETTINGS_BACKEND=memory GIO_USE_VFS=local
 
 if [ "$install" = yes ]; then

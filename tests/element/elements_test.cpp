@@ -1,5 +1,6 @@
 // The elements without an SFU: what they say of themselves, and what they make of bad settings and
 // of an API that misbehaves.
+#include <glib/gstdio.h>
 #include <gst/gst.h>
 #include <gtest/gtest.h>
 #include <libsoup/soup.h>
@@ -28,20 +29,26 @@ class FakeApi {
   using Handler = std::function<Answer(const std::string& method, const std::string& path,
                                        const std::string& body)>;
 
-  explicit FakeApi(Handler handler) : handler_(std::move(handler)) {
+  explicit FakeApi(Handler handler, GTlsCertificate* certificate = nullptr)
+      : handler_(std::move(handler)), scheme_(certificate ? "https" : "http") {
     std::mutex mutex;
     std::condition_variable ready;
     bool up = false;
     thread_ = std::thread([&] {
       context_ = g_main_context_new();
       g_main_context_push_thread_default(context_);
-      SoupServer* server = soup_server_new("server-header", "fake", nullptr);
+      SoupServer* server =
+          soup_server_new("server-header", "fake", "tls-certificate", certificate, nullptr);
       soup_server_add_handler(
           server, nullptr,
           [](SoupServer* server, SoupServerMessage* message, const char* path, GHashTable*,
              gpointer data) { static_cast<FakeApi*>(data)->handle(message, path); },
           this, nullptr);
-      soup_server_listen_local(server, 0, SOUP_SERVER_LISTEN_IPV4_ONLY, nullptr);
+      soup_server_listen_local(
+          server, 0,
+          SoupServerListenOptions(SOUP_SERVER_LISTEN_IPV4_ONLY |
+                                  (certificate ? SOUP_SERVER_LISTEN_HTTPS : 0)),
+          nullptr);
       GSList* uris = soup_server_get_uris(server);
       port_ = unsigned(g_uri_get_port(static_cast<GUri*>(uris->data)));
       g_slist_free_full(uris, reinterpret_cast<GDestroyNotify>(g_uri_unref));
@@ -65,12 +72,26 @@ class FakeApi {
     g_main_loop_unref(loop_);
     g_main_context_unref(context_);
   }
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/v1"; }
+  std::string base_url() const { return scheme_ + "://127.0.0.1:" + std::to_string(port_); }
+  std::string url() const { return base_url() + "/v1"; }
   unsigned requests() const { return requests_; }
+  // What the last request for a path with this end brought as Authorization; "" = none yet.
+  std::string authorization(const std::string& end) const {
+    std::lock_guard lock(mutex_);
+    for (auto& [path, value] : authorizations_)
+      if (g_str_has_suffix(path.c_str(), end.c_str())) return value;
+    return "";
+  }
 
  private:
   void handle(SoupServerMessage* message, const char* path) {
     ++requests_;
+    const char* authorization = soup_message_headers_get_one(
+        soup_server_message_get_request_headers(message), "Authorization");
+    {
+      std::lock_guard lock(mutex_);
+      authorizations_[path] = authorization ? authorization : "none";
+    }
     SoupMessageBody* request = soup_server_message_get_request_body(message);
     g_autoptr(GBytes) bytes = soup_message_body_flatten(request);
     gsize size = 0;
@@ -90,6 +111,9 @@ class FakeApi {
   }
 
   Handler handler_;
+  const std::string scheme_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> authorizations_;  // by path
   std::thread thread_;
   GMainContext* context_ = nullptr;
   GMainLoop* loop_ = nullptr;
@@ -258,6 +282,114 @@ TEST_F(Elements, unreachable_api_is_retried_and_said_as_a_warning) {
       [&] { return pipeline.warnings.size() >= 1 && pipeline.connection("s") == "reconnecting"; }));
   EXPECT_TRUE(pipeline.errors.empty());
   EXPECT_LT(pipeline.stop(), scaled(1000));
+}
+
+TEST_F(Elements, tls_ca_file_says_whom_to_trust) {
+  constexpr char kCertificate[] = CFR_SOURCE_ROOT "/tests/fixtures/loopback-cert.pem";
+  g_autoptr(GError) error = nullptr;
+  g_autoptr(GTlsCertificate) certificate = g_tls_certificate_new_from_files(
+      kCertificate, CFR_SOURCE_ROOT "/tests/fixtures/loopback-key.pem", &error);
+  ASSERT_TRUE(certificate) << error->message;
+  FakeApi api(
+      [](auto&, auto&, auto&) {
+        return FakeApi::Answer{.status = 401,
+                               .body = R"({"errorCode":"unauthorized","errorDescription":"no"})"};
+      },
+      certificate);
+  for (const std::string element :
+       {"cfrealtimesrc name=e session-id=x", "audiotestsrc is-live=true ! cfrealtimesink name=e"}) {
+    SCOPED_TRACE(element);
+    const std::string launch = element + " app-id=a app-secret=hush api-url=" + api.url();
+    Pipeline wary(launch);
+    wary.play();
+    EXPECT_TRUE(wary.until(
+        [&] { return !wary.warnings.empty() && wary.connection("e") == "reconnecting"; }));
+    ASSERT_FALSE(wary.warnings.empty());
+    EXPECT_NE(wary.warnings[0].text.find("certificate"), std::string::npos)
+        << wary.warnings[0].text;
+    EXPECT_EQ(api.requests(), 0u) << "the secret went to a stranger";
+    EXPECT_LT(wary.stop(), scaled(1000));
+  }
+  Pipeline trusting("cfrealtimesrc session-id=x app-id=a app-secret=hush api-url=" + api.url() +
+                    " tls-ca-file=" + kCertificate);
+  trusting.play();
+  expect_error(trusting, GST_RESOURCE_ERROR, GST_RESOURCE_ERROR_NOT_AUTHORIZED, "");
+  EXPECT_EQ(api.requests(), 1u);
+}
+
+// All three of them reach their servers from the property, a file or the environment, in this
+// order.
+TEST_F(Elements, secrets_come_from_property_file_or_environment) {
+  struct Secret {
+    const char* property;
+    const char* variable;
+    const char* path;  // the end of the path it opens
+  };
+  const Secret secrets[] = {
+      {"app-secret", "CFREALTIME_APP_SECRET", "/sessions/new"},
+      {"turn-key-token", "CFREALTIME_TURN_KEY_TOKEN", "/generate-ice-servers"},
+      {"stream-token", "CFREALTIME_STREAM_TOKEN", "/streams/cam"},
+  };
+  FakeApi api([](auto&, const std::string& path, auto&) {
+    if (path == "/streams/cam")
+      return FakeApi::Answer{.body = R"({"sessionId":"0123456789abcdef0123456789abcdef",)"
+                                     R"("tracks":[{"name":"audio_0","kind":"audio"}]})"};
+    return FakeApi::Answer{.never = true};
+  });
+  g_autofree char* folder = g_dir_make_tmp("cfrealtime-XXXXXX", nullptr);
+  ASSERT_TRUE(folder);
+  enum Way { kEnvironment, kFile, kProperty };
+  for (Way way : {kEnvironment, kFile, kProperty}) {
+    SCOPED_TRACE(way);
+    Pipeline pipeline("cfrealtimesrc name=r app-id=a turn-key-id=k api-url=" + api.url() +
+                      " stream-url=" + api.base_url() + "/streams/cam");
+    auto source = pipeline.element("r");
+    std::vector<std::string> files;
+    for (const Secret& secret : secrets) {
+      g_setenv(secret.variable, "of-the-environment", TRUE);
+      if (way >= kFile) {
+        files.push_back(std::string(folder) + "/" + secret.property);
+        g_file_set_contents(files.back().c_str(), "of-the-file\n", -1, nullptr);
+        std::string property = std::string(secret.property) + "-file";
+        g_object_set(source.get(), property.c_str(), files.back().c_str(), nullptr);
+      }
+      if (way == kProperty) g_object_set(source.get(), secret.property, "of-the-property", nullptr);
+    }
+    const char* expected[] = {"Bearer of-the-environment", "Bearer of-the-file",
+                              "Bearer of-the-property"};
+    pipeline.play();
+    for (const Secret& secret : secrets)
+      EXPECT_TRUE(pipeline.until([&] { return api.authorization(secret.path) == expected[way]; }))
+          << secret.property << " is " << api.authorization(secret.path);
+    EXPECT_TRUE(pipeline.errors.empty()) << pipeline.errors[0].text;
+    EXPECT_LT(pipeline.stop(), scaled(1000));
+    for (const Secret& secret : secrets) g_unsetenv(secret.variable);
+    for (const std::string& file : files) g_remove(file.c_str());
+  }
+  g_rmdir(folder);
+}
+
+TEST_F(Elements, a_sink_has_the_latency_of_what_comes) {
+  FakeApi api([](auto&, auto&, auto&) { return FakeApi::Answer{.never = true}; });
+  for (bool live : {true, false}) {
+    SCOPED_TRACE(live);
+    Pipeline pipeline(
+        std::string("audiotestsrc samplesperbuffer=960 is-live=") + (live ? "true" : "false") +
+        " ! audio/x-raw,rate=48000 ! cfrealtimesink name=s app-id=a api-url=" + api.url());
+    auto sink = pipeline.element("s");
+    g_autoptr(GstQuery) query = gst_query_new_latency();
+    EXPECT_TRUE(gst_element_query(sink.get(), query));
+    pipeline.play();
+    gboolean said_live = FALSE;
+    GstClockTime min = 0;
+    EXPECT_TRUE(pipeline.until([&] {
+      if (!gst_element_query(sink.get(), query)) return false;
+      gst_query_parse_latency(query, &said_live, &min, nullptr);
+      return said_live == gboolean(live) && min == (live ? 20 * GST_MSECOND : 0);
+    })) << said_live
+        << ", " << min << " ns";
+    EXPECT_LT(pipeline.stop(), scaled(1000));
+  }
 }
 
 struct BadReply {
