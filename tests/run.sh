@@ -160,8 +160,8 @@ if [ $built = yes ]; then
     fi
   fi
 fi
-[ $asan = no ] || run "$build-asan" run-asan 'element loop' --setup asan --num-processes 4
-[ $tsan = no ] || run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 4
+[ $asan = no ] || run "$build-asan" run-asan 'element loop' --setup asan --num-processes 5
+[ $tsan = no ] || run "$build-tsan" run-tsan 'element loop' --setup tsan --num-processes 5
 for job in $background; do
   suite=${job#*:}
   wait "${job%%:*}" || true

@@ -1,5 +1,7 @@
 #include "media/edge.h"
 
+#include <vector>
+
 namespace cfr {
 
 namespace {
@@ -13,11 +15,32 @@ void add(std::atomic<uint64_t>& counter, uint64_t packets) {
   counter.store(counter.load(std::memory_order_relaxed) + packets, std::memory_order_relaxed);
 }
 
+// A push to the old peer that returns when the pad has another marks its event as received, and
+// that peer would never see it, caps say. What is stored again counts as new.
+void bring_all(Edge* edge, GstPad* entry) {
+  if (!edge->relinked.load(std::memory_order_relaxed) || !edge->relinked.exchange(false)) return;
+  std::vector<GstEvent*> events;
+  GstPad* ghost = GST_PAD(gst_proxy_pad_get_internal(GST_PROXY_PAD(entry)));
+  gst_pad_sticky_events_foreach(
+      ghost,
+      [](GstPad*, GstEvent** event, gpointer data) -> gboolean {
+        static_cast<std::vector<GstEvent*>*>(data)->push_back(gst_event_copy(*event));
+        return TRUE;
+      },
+      &events);
+  for (GstEvent* event : events) {
+    gst_pad_store_sticky_event(ghost, event);
+    gst_event_unref(event);
+  }
+  gst_object_unref(ghost);
+}
+
 // False: shut, to be dropped.
-bool enters(Edge* edge, uint64_t packets) {
+bool enters(Edge* edge, GstPad* entry, uint64_t packets) {
   add(edge->seen, packets);
   // acquire: what connect() has set up before is seen
   if (!edge->open.load(std::memory_order_acquire)) return false;
+  bring_all(edge, entry);
   if (edge->asking.load(std::memory_order_relaxed)) edge->on_packet();
   return true;
 }
@@ -39,7 +62,7 @@ GstFlowReturn left(Edge* edge, uint64_t packets, GstFlowReturn flow) {
 
 GstFlowReturn edge_chain(GstPad* pad, GstObject* parent, GstBuffer* buffer) {
   Edge* edge = edge_of(pad->chaindata);
-  if (!enters(edge, 1)) {
+  if (!enters(edge, pad, 1)) {
     gst_buffer_unref(buffer);
     return GST_FLOW_OK;
   }
@@ -55,7 +78,7 @@ gboolean rewrite_one(GstBuffer** buffer, guint, gpointer edge) {
 GstFlowReturn edge_chain_list(GstPad* pad, GstObject* parent, GstBufferList* list) {
   Edge* edge = edge_of(pad->chainlistdata);
   guint length = gst_buffer_list_length(list);
-  if (!enters(edge, length)) {
+  if (!enters(edge, pad, length)) {
     gst_buffer_list_unref(list);
     return GST_FLOW_OK;
   }
@@ -81,6 +104,8 @@ gboolean edge_event(GstPad* pad, GstObject* parent, GstEvent* event) {
     default: break;
   }
   if (edge->on_event) edge->on_event(event);
+  if (gst_event_type_get_flags(GST_EVENT_TYPE(event)) & GST_EVENT_TYPE_SERIALIZED)
+    bring_all(edge, pad);
   gst_pad_event_default(pad, parent, event);  // sticky ones wait for the next link
   return TRUE;
 }

@@ -14,6 +14,8 @@ namespace cfr {
 
 struct Edge {
   std::atomic<bool> open{false};
+  // Of a source pad: set while it is unlinked, before it is linked anew.
+  std::atomic<bool> relinked{false};
   std::atomic<bool> fresh{false};   // opened, and no packet has passed since
   std::atomic<bool> asking{false};  // call on_packet
   std::atomic<uint64_t> passed{0};  // packets

@@ -167,6 +167,7 @@ void SendChain::rearm() {
 bool SendChain::connect(GstPad* webrtc_sink) {
   State& s = *state_;
   disconnect();
+  s.edge->relinked = true;
   if (gst_pad_link(s.src, webrtc_sink) != GST_PAD_LINK_OK) return false;
   {
     std::lock_guard lock(s.mutex);

@@ -4,6 +4,7 @@
 #include <gst/video/video.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
@@ -597,6 +598,80 @@ TEST(Reconnecting, FiftyTimesWhileItRunsLosesNothingElse) {
   ASSERT_TRUE(rig.wait_for_frames(so_far + 5));
   EXPECT_EQ(rig.caps().size(), 1u);
   EXPECT_TRUE(rig.bus_errors().empty()) << rig.bus_errors()[0];
+}
+
+// A sink pad that remembers what data needs in front of it, and can keep the thread that brings
+// caps.
+struct SlowPad {
+  SlowPad(Signal& signal, bool slow) : signal(signal), slow(slow) {
+    pad = gref<GstPad>::sink(gst_pad_new("sink", GST_PAD_SINK));
+    gst_pad_set_chain_function_full(
+        pad.get(),
+        [](GstPad* pad, GstObject*, GstBuffer* buffer) {
+          gst_buffer_unref(buffer);
+          auto* self = static_cast<SlowPad*>(pad->chaindata);
+          ++self->packets;
+          self->signal.happened();
+          return GST_FLOW_OK;
+        },
+        this, nullptr);
+    gst_pad_set_event_function_full(
+        pad.get(),
+        [](GstPad* pad, GstObject*, GstEvent* event) -> gboolean {
+          static_cast<SlowPad*>(pad->eventdata)->take(event);
+          return TRUE;
+        },
+        this, nullptr);
+    gst_pad_set_active(pad.get(), TRUE);
+  }
+  ~SlowPad() { gst_pad_set_active(pad.get(), FALSE); }
+  void take(GstEvent* event) {
+    std::unique_lock lock(mutex);
+    const GstEventType type = GST_EVENT_TYPE(event);
+    const bool caps = type == GST_EVENT_CAPS;
+    if (caps || type == GST_EVENT_STREAM_START || type == GST_EVENT_SEGMENT)
+      got.push_back(gst_event_type_get_name(type));
+    gst_event_unref(event);
+    if (!caps || !slow) return;
+    kept = true;
+    signal.happened();
+    changed.wait(lock, [this] { return !slow; });
+  }
+  void let_go() {
+    std::lock_guard lock(mutex);
+    slow = false;
+    changed.notify_all();
+  }
+  bool keeps() {
+    std::lock_guard lock(mutex);
+    return kept;
+  }
+
+  gref<GstPad> pad;
+  Signal& signal;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool slow, kept = false;
+  std::vector<std::string> got;
+  std::atomic<unsigned> packets{0};
+};
+
+TEST(Reconnecting, WhileTheOldPeerStillTakesTheCaps) {
+  Rig rig(MediaKind::video, kLive);
+  rig.play();
+  ASSERT_TRUE(rig.wait_for_caps());
+  SlowPad before(rig.signal, true), after(rig.signal, false);
+  ASSERT_TRUE(rig.sender->connect(before.pad.get()));
+  EXPECT_TRUE(rig.wait([&] { return before.keeps(); }));
+  rig.sender->disconnect();
+  ASSERT_TRUE(rig.sender->connect(after.pad.get()));
+  before.let_go();
+  EXPECT_TRUE(rig.wait([&] { return after.packets > 0; }));
+  rig.sender->disconnect();
+  gst_element_set_state(rig.pipeline.get(), GST_STATE_NULL);
+  // The same again does no harm.
+  after.got.erase(std::unique(after.got.begin(), after.got.end()), after.got.end());
+  EXPECT_EQ(after.got, (std::vector<std::string>{"stream-start", "caps", "segment"}));
 }
 
 // --- key frames ------------------------------------------------------------------------------
