@@ -516,8 +516,8 @@ static gboolean gst_cf_realtime_sink_send_event(GstElement* element, GstEvent* e
 static void answer_latency(GstElement* element, GstQuery* query) {
   gboolean live = FALSE;
   GstClockTime min = 0, max = GST_CLOCK_TIME_NONE;
-  g_autoptr(GstQuery) upstream = gst_query_new_latency();
   for (auto& pad : state_of(element)->sink_pads()) {
+    g_autoptr(GstQuery) upstream = gst_query_new_latency();
     gboolean pad_live = FALSE;
     GstClockTime pad_min = 0, pad_max = 0;
     if (!gst_pad_peer_query(pad.get(), upstream)) continue;

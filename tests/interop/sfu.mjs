@@ -71,6 +71,7 @@ class Session {
   pc = new RTCPeerConnection({
     codecs,
     bundlePolicy: "max-bundle",
+    iceServers: [],
     iceUseIpv6: false,
     iceAdditionalHostAddresses: [address],
   });
